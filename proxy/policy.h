@@ -1,0 +1,164 @@
+/* policy.h - the snapshot: one version of the configuration, immutable once read.
+ *
+ * Everything in it lives in its own arena.  Workers hold references; an exchange takes one when it
+ * is routed and keeps it to its end, so a reload never pulls rules from under a query. */
+#ifndef QG_POLICY_H
+#define QG_POLICY_H
+
+#include <sys/socket.h>
+
+#include "../proto/codec.h"
+#include "base/option.h"
+#include "crypto.h"
+#include "filter.h"
+
+/* host:port or unix:/path, resolved when the file is read. */
+struct address {
+    struct bytes text;  /* as written */
+    struct bytes host;  /* without brackets or port; empty for unix: */
+    struct sockaddr_storage at;
+    socklen_t len;
+};
+
+struct tls_files {
+    bool on;
+    struct bytes cert, key; /* PEM paths; both or neither */
+    struct bytes ca;        /* upstream: what verifies the server (system's when empty) */
+    struct bytes name;      /* upstream: the name to verify (the URL's host when empty) */
+};
+
+struct listener_conf {
+    struct bytes name;
+    struct address address;
+    int protocol; /* enum listener_protocol */
+    struct tls_files tls;
+};
+enum listener_protocol { LISTEN_HTTP };
+
+struct limits_conf {
+    uint64_t max_body, max_answer;
+    uint64_t connections, connections_per_address;
+    uint64_t head_timeout, body_timeout, idle_timeout, send_timeout, drain_timeout; /* us */
+    bool compressed_bodies; /* false: a Content-Encoding is 415 */
+};
+
+struct endpoint_conf {
+    struct bytes url;
+    struct address address;
+    bool tls;
+    struct bytes authority; /* for the Host header */
+};
+
+struct upstream_conf {
+    struct bytes name;
+    uint32_t index; /* in config->upstreams */
+    const struct codec *codec;
+    struct endpoint_conf *endpoints;
+    uint32_t endpoint_count;
+    struct tls_files tls;
+    uint64_t timeout, connect_timeout; /* us */
+    uint64_t max_pending;
+    struct bytes health_path;  /* empty: no active checks */
+    uint64_t health_interval;  /* us */
+};
+
+/* One filter of a policy, configured. */
+struct filter_slot {
+    const struct filter *filter;
+    void *conf;
+    uint32_t index; /* unique in the snapshot, for counters */
+    struct place place;
+};
+
+struct policy {
+    struct bytes name;
+    bool observe; /* decide, log and count, change nothing */
+    bool relay;   /* bodies pass unread; no filter may need them */
+    struct filter_slot *slots;
+    uint32_t slot_count;
+};
+
+struct input_conf {
+    struct bytes name;
+    bool has_range;
+    double low, high;
+};
+
+struct tier_policy {
+    struct bytes tier;
+    const struct policy *policy;
+};
+
+struct model {
+    struct bytes match; /* a name, or a prefix ending in '*' */
+    const struct upstream_conf *upstream;
+    const struct policy *policy;
+    const struct tier_policy *tiers;
+    uint32_t tier_count;
+    const struct input_conf *inputs;
+    uint32_t input_count;
+    struct declared declared;
+    int rows; /* enum row_rule: how a query's batch size is told */
+    uint32_t index;
+};
+enum row_rule { ROWS_AUTO, ROWS_FIRST, ROWS_ONE };
+
+struct api_key {
+    unsigned char sha256[SHA256_BYTES];
+    struct bytes id, tier;
+    uint64_t not_after_s; /* seconds since 1970; 0: never ends */
+    struct client client; /* pseudonym made when the file is read */
+};
+
+struct clients_conf {
+    bool by_api_key, by_address; /* clients.identify */
+    bool anonymous;              /* allow: the address is the client */
+    struct bytes key_header;
+    const struct api_key *keys; /* sorted by sha256 */
+    uint32_t key_count;
+    unsigned char pseudonym_key[64];
+    size_t pseudonym_key_len;
+    uint32_t pseudonym_version;
+};
+
+struct config {
+    _Atomic unsigned refs;
+    struct arena *arena;
+    char sha256[SHA256_HEX]; /* of every byte read: the policy version in the access log */
+    struct bytes path;
+    uint64_t workers; /* 0: one per core */
+    struct bytes access_log; /* a path; "-": standard output; empty: none */
+    struct listener_conf *listeners;
+    uint32_t listener_count;
+    struct address admin; /* len 0: no admin listener */
+    int store_on_failure; /* enum store_failure */
+    struct limits_conf limits;
+    struct clients_conf clients;
+    struct upstream_conf *upstreams;
+    uint32_t upstream_count;
+    struct model *models; /* in file order: the first that matches is it */
+    uint32_t model_count;
+    struct policy *policies;
+    uint32_t policy_count;
+    uint32_t slot_total; /* filter slots of all policies */
+};
+enum store_failure { STORE_LOCAL, STORE_CLOSED, STORE_OPEN };
+
+struct config *config_ref(struct config *c);
+void config_unref(struct config *c);
+
+/* The first model whose match fits; NULL: unknown, which is refused. */
+const struct model *config_model(const struct config *c, struct bytes name);
+
+/* The policy that applies to this client on this model. */
+const struct policy *model_policy(const struct model *m, const struct client *client);
+
+/* The key whose SHA-256 is that of `secret` and which has not ended at now_s.  NULL: none. */
+const struct api_key *config_api_key(const struct config *c, struct bytes secret, uint64_t now_s);
+
+/* kind ":" id under the pseudonym key: "k1:" and 16 hex digits, NUL-terminated. */
+#define PSEUDONYM_MAX 32
+void config_pseudonym(const struct config *c, const char *kind, struct bytes id,
+                      char out[PSEUDONYM_MAX]);
+
+#endif

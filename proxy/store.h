@@ -1,0 +1,62 @@
+/* store.h - counters that outlive a query: shared by the workers, and by gates where there is a
+ * shared store.
+ *
+ * One contract for every store.  An operation either finishes at once (STORE_DONE: *out is the
+ * answer, `done` is never called) or later (STORE_PENDING: done(cookie, answer) is called exactly
+ * once from the worker's loop, never before the call returned, unless store_cancel came first). */
+#ifndef QG_STORE_H
+#define QG_STORE_H
+
+#include "base/bytes.h"
+
+enum store_status {
+    STORE_DONE,
+    STORE_PENDING,
+    STORE_FAILED, /* unreachable, full or out of memory: the rule's on_failure decides */
+};
+
+struct store_answer {
+    enum store_status status;
+    bool admitted;
+    uint64_t retry_after_us; /* when not admitted: how long until the same question would be;
+                                UINT64_MAX: never, it asks for more than the burst */
+};
+
+typedef void store_done_fn(void *cookie, const struct store_answer *answer);
+
+/* Generic cell rate (GCRA): `count` tokens a period, of which `burst` may come at once.  For any
+ * window w: admitted <= count / period * w + burst. */
+struct store_rate {
+    uint64_t count, period_us, burst;
+};
+
+struct store;
+
+struct store_ops {
+    const char *name;
+    /* Takes n tokens of key's bucket, or none.  key is copied. */
+    enum store_status (*take)(struct store *, struct bytes key, const struct store_rate *,
+                              uint64_t n, store_done_fn *done, void *cookie,
+                              struct store_answer *out);
+    /* Forgets a pending operation: its done is not called.  Tokens taken stay taken. */
+    void (*cancel)(struct store *, void *cookie);
+    void (*free)(struct store *);
+};
+
+/* The head of every store; implementations embed it first. */
+struct store {
+    const struct store_ops *ops;
+};
+
+static inline enum store_status store_take(struct store *s, struct bytes key,
+                                           const struct store_rate *rate, uint64_t n,
+                                           store_done_fn *done, void *cookie,
+                                           struct store_answer *out) {
+    return s->ops->take(s, key, rate, n, done, cookie, out);
+}
+
+/* The in-memory store: sharded locks, bounded, safe to use from all workers at once.  `now_ns` is
+ * the clock (clock_ns in the product, a fake one in tests).  NULL: out of memory. */
+struct store *store_memory_new(uint64_t (*now_ns)(void));
+
+#endif
