@@ -1,0 +1,62 @@
+/* front.h - the seam between a client's bytes and what answers them.
+ *
+ * A front (conn.c speaks HTTP/1.1) turns bytes into requests, one at a time, and hands each to a
+ * handler: the gate's exchange, or the admin pages.  The handler answers once, now or later, by
+ * front_reply(). */
+#ifndef QG_FRONT_H
+#define QG_FRONT_H
+
+#include "http1.h"
+
+struct worker;
+struct front;
+
+struct peer_name {
+    char text[64]; /* "192.0.2.1" or "2001:db8::/64": what stands for the client; never logged */
+};
+
+struct front_handler {
+    /* A head has come.  True: read the body, then call `body`.  False: front_reply was called. */
+    bool (*head)(struct front *);
+    /* The whole body, decoded from chunks, BODY_PADDING readable bytes behind it; it lives as long
+     * as the request's arena. */
+    void (*body)(struct front *, struct bytes body);
+    /* The client went away, or the deadline of its body passed: stop, front_reply must not be
+     * called any more.  `ended` follows. */
+    void (*gone)(struct front *);
+    /* The request is over (answer written, or gone); the arena goes away when this returns.
+     * sent: bytes of the answer that left. */
+    void (*ended)(struct front *, uint64_t sent);
+};
+
+/* One request of one client. */
+struct front {
+    struct worker *worker;
+    const struct front_handler *handler;
+    struct arena *arena;      /* of this request */
+    struct http1_head *head;  /* in the arena */
+    const struct peer_name *peer;
+    uint64_t began_us;        /* first byte of the request */
+    uint64_t body_bytes;      /* as it came, before decoding */
+    void *call;               /* the handler's own */
+};
+
+struct reply {
+    unsigned status;
+    struct bytes content_type; /* empty: no body */
+    const struct header *headers;
+    uint32_t header_count;
+    const struct bytes *pieces; /* live until `ended` */
+    uint32_t piece_count;
+    size_t body_len;
+    uint32_t retry_after_s; /* 0: not said */
+    bool close;             /* end the connection after it */
+};
+
+/* Answers f's request.  Once only. */
+void front_reply(struct front *f, const struct reply *r);
+
+/* A whole answer whose body is text of ours. */
+void front_reply_text(struct front *f, unsigned status, const char *type, struct bytes body);
+
+#endif

@@ -1,0 +1,57 @@
+/* worker.h - one thread: its event loop, mailbox, timers, read buffer, counters, and the lists of
+ * what it owns.  The main thread is a worker too, one without upstreams: it serves the admin pages.
+ * Nothing here is touched by another thread except the mailbox and, for reading, the counters. */
+#ifndef QG_WORKER_H
+#define QG_WORKER_H
+
+#include <event2/event.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "access_log.h"
+#include "mailbox.h"
+#include "policy.h"
+#include "stats.h"
+#include "timers.h"
+
+struct gate;
+struct listener;
+
+struct worker {
+    unsigned index;
+    struct gate *gate;
+    pthread_t thread;
+    struct event_base *base;
+    struct mailbox mail;
+    struct timers timers;
+    char *scratch; /* READ_BYTES_MAX + BODY_PADDING: where sockets are read into first */
+    struct config *config;
+    struct list listeners;
+    struct list conns;     /* client connections */
+    struct list upstreams; /* struct upstream of upstream.h */
+    struct list parked;    /* dead objects that a callback may still be in: struct parked */
+    struct event *reaper;
+    struct arena *arenas[64]; /* spare ones */
+    unsigned spare;
+    struct stats *stats;
+    struct access_log log;
+    bool draining;
+};
+
+/* First member of what can be parked. */
+struct parked {
+    struct list link;
+    void (*free)(struct parked *);
+};
+
+MUST bool worker_open(struct worker *w, struct gate *gate, unsigned index, struct config *config);
+void worker_close(struct worker *w);
+
+/* Frees p after the callbacks of this turn of the loop. */
+void worker_park(struct worker *w, struct parked *p);
+
+/* An arena for one request, and back. */
+MUST struct arena *worker_arena(struct worker *w);
+void worker_arena_done(struct worker *w, struct arena *a);
+
+#endif
