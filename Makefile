@@ -4,9 +4,10 @@
 #   make demo       a real model, gated        make bench     beside nginx, HAProxy, nginx+Lua
 #   make fuzz       libFuzzer, FUZZ_SECONDS each target        make attacks   the attack suite, whole
 #   make lint       format, clang-tidy, layers                make format    apply clang-format
-#   make install    PREFIX=/usr/local, DESTDIR=
+#   make install    PREFIX=/usr/local, DESTDIR=                make clean     away with build/
 #
 # SAN=address,undefined or SAN=thread builds beside the release, in build/san-*.
+# What a target needs and the machine lacks is installed first (deploy/install-deps, Debian).
 SHELL   := /bin/bash
 PYTHON  := /usr/bin/python3
 PREFIX  ?= /usr/local
@@ -27,10 +28,11 @@ HARDEN  := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protecti
 OPT     := $(if $(SAN),-O1 -fno-omit-frame-pointer -fsanitize=$(SAN) -fno-sanitize-recover=all,\
            -O2 -D_FORTIFY_SOURCE=2)
 CFLAGS  += -std=gnu11 -g $(OPT) $(HARDEN) -pthread
-CPPFLAGS += -D_GNU_SOURCE -DQG_VERSION='"$(VERSION)"' -I/usr/share/include/llhttp -MMD -MP \
-           $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+CPPFLAGS += -D_GNU_SOURCE -DQG_VERSION='"$(VERSION)"' -I/usr/share/include/llhttp -MMD -MP $(PKG_CFLAGS)
 LDFLAGS += -pie -Wl,-z,relro,-z,now,-z,noexecstack -pthread $(if $(SAN),-fsanitize=$(SAN))
-LDLIBS  += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
+LDLIBS  += $(PKG_LIBS) -lm
 
 SRC     := $(wildcard proxy/base/*.c proxy/*.c proto/*.c filters/*.c filters/detect/*.c)
 OBJ     := $(SRC:%.c=$(OUT)/obj/%.o)
@@ -41,8 +43,17 @@ UNIT    := $(patsubst tests/unit/%.c,$(OUT)/unit/%,$(wildcard tests/unit/test_*.
 REPLAY  := $(patsubst tests/fuzz/%.c,$(OUT)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH   := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(wildcard tests/bench/*.c))
 
-.PHONY: all unit replay
-all: deps $(OUT)/querygate
+# Targets that install packages build in a second make: what this one read (headers that were not
+# there, pkg-config's answers) is out of date by then.  A -j of the caller's goes on to it.
+PARALLEL = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
+SUBMAKE  = +$(MAKE) --no-print-directory $(PARALLEL)
+
+.PHONY: all binary deps unit threaded replay fuzzers bench-tools help
+all: deps
+	@$(SUBMAKE) binary
+binary: $(OUT)/querygate
+deps:
+	@deploy/install-deps build
 
 $(OUT)/querygate: $(MAIN) $(LIB)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -76,5 +87,75 @@ $(OUT)/bench/%: tests/bench/%.c $(LIB)
 
 unit: $(UNIT)
 replay: $(REPLAY)
+bench-tools: $(BENCH)
+
+# Tests that start threads run under ThreadSanitizer as well.
+THREADED := $(patsubst tests/unit/%.c,$(OUT)/unit/%,$(shell grep -l 'pthread\.h' $(wildcard tests/unit/test_*.c) /dev/null))
+threaded: $(THREADED)
+
+.PHONY: test demo attacks bench lint format fuzz install clean
+test:
+	@deploy/install-deps build test
+	@$(SUBMAKE) SAN= binary unit
+	@$(SUBMAKE) SAN=address,undefined binary unit replay
+	@$(SUBMAKE) SAN=thread threaded
+	@$(PYTHON) tests/run.py --build $(BUILD)
+
+# DEMO_ONCE=1: shows everything and ends, instead of staying up to be played with.
+demo:
+	@deploy/install-deps build test
+	@$(SUBMAKE) SAN= binary
+	@$(PYTHON) deploy/demo/demo.py --gate $(BUILD)/querygate $(if $(filter-out 0,$(DEMO_ONCE)),--once)
+
+attacks:
+	@deploy/install-deps build test
+	@$(SUBMAKE) SAN= binary
+	@QUERYGATE_BIN=$(abspath $(BUILD)/querygate) $(PYTHON) -m pytest -p no:cacheprovider -q -rA tests/attacks
+
+# ROUNDS, SECS, CASES, SET: see tests/bench/run.sh.
+bench:
+	@deploy/install-deps build bench
+	@$(SUBMAKE) SAN= binary bench-tools
+	@BUILD=$(BUILD) tests/bench/run.sh
+
+# Every C file; a check that finds anything fails.
+C_FILES := $(SRC) $(wildcard tests/unit/*.c tests/fuzz/*.c tests/bench/*.c) \
+           $(wildcard proxy/*.h proxy/base/*.h proto/*.h filters/*.h filters/detect/*.h tests/unit/*.h)
+SCRIPTS := deploy/install-deps .ci/run $(wildcard deploy/*.sh deploy/*/*.sh tests/*/*.sh)
+lint:
+	@deploy/install-deps build test lint
+	@clang-format --dry-run -Werror $(C_FILES)
+	@$(PYTHON) tests/lint/layers.py
+	@for s in $(SCRIPTS); do bash -n $$s || exit 1; done
+	@tests/lint/tidy.sh "-std=gnu11 $(filter-out -DQG_VERSION% -MMD -MP,$(CPPFLAGS))" $(filter %.c,$(C_FILES))
+
+format:
+	@deploy/install-deps lint
+	@clang-format -i $(C_FILES)
+
+# libFuzzer over every target: the corpus is copied, a crash fails and stays in build/crashes.
+FUZZ_SECONDS ?= 60
+FUZZERS := $(patsubst tests/fuzz/%.c,$(OUT)/run/%,$(wildcard tests/fuzz/fuzz_*.c))
+fuzzers: $(FUZZERS)
+$(OUT)/run/%: tests/fuzz/%.c $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $< $(LIB) $(LDLIBS)
+fuzz:
+	@deploy/install-deps build fuzz
+	@$(SUBMAKE) CC=clang-14 WARN= OUT=$(BUILD)/fuzz SAN=fuzzer-no-link,address,undefined fuzzers
+	@tests/fuzz/run.sh $(BUILD) $(FUZZ_SECONDS)
+
+install: all
+	install -D -m 755 $(BUILD)/querygate $(DESTDIR)$(PREFIX)/bin/querygate
+	install -D -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/querygate/README.md
+	for f in $$(cd deploy && find . -type f ! -name '*.pyc'); do \
+	    install -D -m "$$(stat -c %a "deploy/$$f")" "deploy/$$f" \
+	        "$(DESTDIR)$(PREFIX)/share/querygate/$$f" || exit 1; done
+
+clean:
+	rm -rf $(BUILD)
+
+help:
+	@sed -n '3,/^[^#]/s/^# \{0,1\}//p' Makefile
 
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)
