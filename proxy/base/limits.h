@@ -72,9 +72,17 @@
 /* The configuration. */
 #define CONFIG_BYTES_MAX MIB(4)
 #define CONFIG_DEPTH_MAX 16
+#define CONFIG_NODES_MAX (1 << 18)      /* values in one file */
+#define CONFIG_ARENA_MAX MIB(256)       /* a snapshot, or the trees it was read from */
 #define CONFIG_ERRORS_MAX 100
 #define WORKERS_MAX 64
+#define LISTENERS_MAX 64
+#define UPSTREAMS_MAX 256
+#define MODELS_MAX 1024
+#define POLICIES_MAX 256
+#define TIERS_MAX 64                    /* of one model */
 #define FILTERS_MAX 32                  /* of one policy */
+#define SECRET_BYTES_MIN 16             /* API keys and the pseudonym key */
 #define API_KEY_BYTES_MAX KIB(1)
 
 /* State. */
