@@ -27,9 +27,9 @@ enum json_failure {
     JSON_FINE,
     JSON_MALFORMED,
     JSON_DUPLICATE_KEY,
-    JSON_LIMIT,     /* depth, keys, string or number length */
-    JSON_RANGE,     /* a number that its datatype cannot hold */
-    JSON_TYPE,      /* not the type that was asked for */
+    JSON_LIMIT, /* depth, keys, string or number length */
+    JSON_RANGE, /* a number that its datatype cannot hold */
+    JSON_TYPE,  /* not the type that was asked for */
     JSON_NO_MEMORY,
 };
 
@@ -39,7 +39,7 @@ struct json_reader {
     const char *start, *at, *end;
     struct arena *arena;
     uint32_t depth;
-    struct json_level *levels; /* JSON_DEPTH_MAX of them */
+    struct json_level *levels; /* JSON_DEPTH_MAX + 1 of them: the first is the document */
     enum json_failure failure;
     const char *error;   /* static text: "duplicate key", "expected a number", ... */
     size_t error_offset; /* in the text */
@@ -62,7 +62,7 @@ MUST bool json_element(struct json_reader *r);
 
 MUST bool json_bool(struct json_reader *r, bool *out);
 MUST bool json_string(struct json_reader *r, struct bytes *out); /* decoded: from text or arena */
-MUST bool json_u64(struct json_reader *r, uint64_t *out); /* digits only: no sign, point, exponent */
+MUST bool json_u64(struct json_reader *r, uint64_t *out); /* no sign, point or exponent */
 MUST bool json_double(struct json_reader *r, double *out);
 MUST bool json_null(struct json_reader *r);
 

@@ -1,0 +1,179 @@
+/* json_number.h - JSON's numbers: from decimal text to machine numbers, exactly.
+ *
+ * Private to proto/json*.c.  Floats are correctly rounded (to nearest, ties to even), which makes
+ * them equal to strtof and strtod bit for bit.  Three steps, each for what the one before leaves:
+ * one multiplication whose error is bounded and seen not to matter; a 64 x 64 bit product, likewise
+ * (doubles only); the C library. */
+#ifndef QG_JSON_NUMBER_H
+#define QG_JSON_NUMBER_H
+
+#include "predictions.h"
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the scanners read words of text");
+
+/* digits x 10^exponent; when `dropped`, up to one unit of digits more. */
+struct json_number {
+    const char *at; /* its text */
+    uint32_t len;   /* JSON_NUMBER_MAX at most */
+    int32_t exponent;
+    uint64_t digits; /* at least the first 19 that count */
+    bool negative;
+    bool whole;   /* neither point nor exponent */
+    bool dropped; /* digits that did not fit were not all zero, or may not have been */
+};
+
+/* Reads the number at `at`; never past end.  NULL: not a number by RFC 8259, or longer than
+ * JSON_NUMBER_MAX (*too_long). */
+MUST const char *json_number_scan(const char *at, const char *end, struct json_number *n,
+                                  bool *too_long);
+
+/* False: it rounds to infinity. */
+MUST bool json_number_fp64(const struct json_number *n, double *out);
+MUST bool json_number_fp32(const struct json_number *n, float *out);
+MUST bool json_number_16(const struct json_number *n, enum dtype type, uint16_t *out);
+
+/* An integer of any width, two's complement.  False: out of range, or a sign on an unsigned type.
+ * n must be whole. */
+MUST bool json_number_integer(const struct json_number *n, enum dtype type, uint64_t *out);
+
+/* Without the C library.  False: undecided, or outside the tables. */
+MUST bool json_decimal_fp64(uint64_t digits, int exponent, bool dropped, double *out);
+MUST bool json_decimal_fp32(uint64_t digits, int exponent, float *out);
+MUST bool json_decimal_16(uint64_t digits, int exponent, enum dtype type, uint16_t *out);
+
+/* 10^q's first 64 bits, rounded down: 10^q = (significand + [0, 1)) x 2^binary exponent. */
+#define JSON_POWER_MAX 64 /* |q| */
+extern const uint64_t json_power_significand[2 * JSON_POWER_MAX + 1];
+
+static inline int json_power_exponent(int q) {
+    return ((q * 217706) >> 16) - 63;
+}
+
+/* The double nearest to 10^q, q from -JSON_POWER_MAX to JSON_NEAR_MAX. */
+#define JSON_NEAR_MAX 38
+extern const double json_power_near[JSON_POWER_MAX + JSON_NEAR_MAX + 1];
+
+extern const uint64_t json_power_u64[20]; /* 10^0 to 10^19 */
+
+/* Eight bytes of text, ASCII digits made 0 to 9. */
+static inline uint64_t json_eight(const char *p) {
+    uint64_t w;
+    memcpy(&w, p, sizeof(w));
+    return w ^ 0x3030303030303030u;
+}
+
+/* The top bit of each byte that was no digit, right up to and including the first such byte. */
+static inline uint64_t json_eight_stop(uint64_t w) {
+    return ((w + 0x7676767676767676u) | w) & 0x8080808080808080u;
+}
+
+/* The number that eight digits make, the first in the lowest byte: pairs, fours, all. */
+static inline uint64_t json_eight_value(uint64_t w) {
+    w = (w * (1 + (10u << 8)) >> 8) & 0x00ff00ff00ff00ffu;
+    w = (w * (1 + (100u << 16)) >> 16) & 0x0000ffff0000ffffu;
+    return w * (1 + ((uint64_t)10000 << 32)) >> 32;
+}
+
+/* *m x 10^k + the first k digits of w; k < 8.  False: more than 64 bits. */
+static inline bool json_append(uint64_t *m, uint64_t w, unsigned k) {
+    uint64_t value = json_eight_value((w << (56 - 8 * k)) << 8);
+    return !__builtin_mul_overflow(*m, json_power_u64[k], m) &&
+           !__builtin_add_overflow(*m, value, m);
+}
+
+/* The digits of a fraction, up to 23.  NULL: none, or more, or more than 64 bits hold. */
+static inline const char *json_quick_fraction(const char *p, uint64_t *m) {
+    const char *first = p;
+    uint64_t w = json_eight(p), stop = json_eight_stop(w);
+    for (int i = 0; i < 2 && stop == 0; i++) {
+        if (__builtin_mul_overflow(*m, 100000000, m) ||
+            __builtin_add_overflow(*m, json_eight_value(w), m))
+            return NULL;
+        p += 8;
+        w = json_eight(p);
+        stop = json_eight_stop(w);
+    }
+    if (stop == 0)
+        return NULL;
+    unsigned k = (unsigned)__builtin_ctzll(stop) / 8;
+    if (!json_append(m, w, k) || p + k == first)
+        return NULL;
+    return p + k;
+}
+
+static inline const char *json_quick_exponent(const char *p, int32_t *exponent) {
+    bool negative = *++p == '-';
+    p += negative || *p == '+';
+    int32_t e = 0;
+    const char *first = p;
+    for (; p - first < 4 && (unsigned char)(*p - '0') < 10; p++)
+        e = e * 10 + (*p - '0');
+    if (p == first || p - first == 4)
+        return NULL;
+    *exponent += negative ? -e : e;
+    return p;
+}
+
+/* The usual forms, fast: up to 7 digits before the point and 23 behind it, a short exponent.  Reads
+ * fewer than BODY_PADDING bytes from `at`, perhaps past the text's end: whoever calls must look.
+ * NULL: let json_number_scan decide. */
+static inline const char *json_number_quick(const char *at, struct json_number *n) {
+    const char *p = at;
+    n->at = at;
+    n->negative = *p == '-';
+    p += n->negative;
+    n->digits = (unsigned char)(*p - '0');
+    if (n->digits < 10 && p[1] == '.') {
+        p++;
+    } else {
+        uint64_t w = json_eight(p), stop = json_eight_stop(w);
+        unsigned k = stop == 0 ? 8 : (unsigned)__builtin_ctzll(stop) / 8;
+        if (k == 8 || k == 0 || (k > 1 && *p == '0'))
+            return NULL;
+        n->digits = json_eight_value((w << (56 - 8 * k)) << 8);
+        p += k;
+    }
+    n->exponent = 0;
+    n->whole = true;
+    n->dropped = false;
+    if (*p == '.') {
+        const char *fraction = p + 1;
+        if ((p = json_quick_fraction(fraction, &n->digits)) == NULL)
+            return NULL;
+        n->exponent = (int32_t)(fraction - p);
+        n->whole = false;
+    }
+    if ((*p | 32) == 'e') {
+        n->whole = false;
+        if ((p = json_quick_exponent(p, &n->exponent)) == NULL)
+            return NULL;
+    }
+    n->len = (uint32_t)(p - at);
+    return p;
+}
+
+/* digits x 10^exponent as a double with an error under 4 units in its last place: three roundings
+ * of half a unit of 2^-52 each at most (digits, power, product), and dropped digits add less than
+ * 10^-18 of the value.  False: outside the table. */
+static inline bool json_near(uint64_t digits, int exponent, double *out) {
+    if ((unsigned)(exponent + JSON_POWER_MAX) > JSON_POWER_MAX + JSON_NEAR_MAX || digits >> 63)
+        return false;
+    *out = (double)(int64_t)digits * json_power_near[exponent + JSON_POWER_MAX];
+    return true;
+}
+
+/* FP32 drops 29 bits of a double: unless they lie within the error of a half, rounding the nearby
+ * double rounds the number. */
+static inline bool json_quick_fp32(uint64_t digits, int exponent, float *out) {
+    double v;
+    if (!json_near(digits, exponent, &v))
+        return false;
+    uint64_t bits;
+    memcpy(&bits, &v, sizeof(bits));
+    bool tie = (uint32_t)(bits & 0x1fffffff) - 0x0ffffff8u <= 0x10;
+    bool normal = (v >= 0x1p-126) & (v < 0x1p127);
+    *out = (float)v;
+    return (normal | (digits == 0)) && !tie;
+}
+
+#endif
