@@ -1,0 +1,348 @@
+/* upstream.c - which endpoint a call goes to, and what becomes of it. */
+#include "upstream.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/require.h"
+#include "upstream_private.h"
+
+enum { TRIES_MAX = 3 };
+
+const struct endpoint_conf *endpoint_conf(const struct endpoint *e) {
+    return &e->upstream->conf->endpoints[e->index];
+}
+
+static struct upstream *upstream_new(struct worker *w, struct config *config,
+                                     const struct upstream_conf *conf) {
+    struct upstream *u = calloc(1, sizeof(*u) + conf->endpoint_count * sizeof(u->endpoints[0]));
+    if (u == NULL)
+        return NULL;
+    u->worker = w;
+    u->config = config_ref(config);
+    u->conf = conf;
+    u->refs = 1;
+    u->series = stats_upstream_series(conf->name);
+    u->turn = w->index;
+    for (uint32_t i = 0; i < conf->endpoint_count; i++) {
+        struct endpoint *e = &u->endpoints[i];
+        e->upstream = u;
+        e->index = i;
+        list_init(&e->idle);
+    }
+    list_push(&w->upstreams, &u->link);
+    health_start(u);
+    return u;
+}
+
+void upstream_unref(struct upstream *u) {
+    require(u->refs > 0);
+    if (--u->refs > 0)
+        return;
+    config_unref(u->config);
+    free(u);
+}
+
+static void close_idle(struct upstream *u) {
+    for (uint32_t i = 0; i < u->conf->endpoint_count; i++)
+        while (!list_empty(&u->endpoints[i].idle))
+            upstream_conn_close(list_object(u->endpoints[i].idle.next, struct upstream_conn, link));
+}
+
+static void retire(struct upstream *u) {
+    u->retired = true;
+    health_stop(u);
+    list_remove(&u->link);
+    close_idle(u);
+    upstream_unref(u);
+}
+
+/* TLS ones are never the same: their certificates may have been renewed in place. */
+static bool same(const struct upstream_conf *a, const struct upstream_conf *b) {
+    if (!bytes_eq(a->name, b->name) || a->codec != b->codec || a->timeout != b->timeout ||
+        a->connect_timeout != b->connect_timeout || a->max_pending != b->max_pending ||
+        !bytes_eq(a->health_path, b->health_path) || a->health_interval != b->health_interval ||
+        a->endpoint_count != b->endpoint_count)
+        return false;
+    for (uint32_t i = 0; i < a->endpoint_count; i++)
+        if (!bytes_eq(a->endpoints[i].url, b->endpoints[i].url) || a->endpoints[i].tls ||
+            a->endpoints[i].address.len != b->endpoints[i].address.len ||
+            memcmp(&a->endpoints[i].address.at, &b->endpoints[i].address.at,
+                   a->endpoints[i].address.len) != 0)
+            return false;
+    return true;
+}
+
+static struct upstream *find(struct worker *w, const struct upstream_conf *conf) {
+    for (struct list *n = w->upstreams.next; n != &w->upstreams; n = n->next) {
+        struct upstream *u = list_object(n, struct upstream, link);
+        if (u->conf == conf || same(u->conf, conf))
+            return u;
+    }
+    return NULL;
+}
+
+struct upstream *upstream_find(struct worker *w, const struct upstream_conf *conf) {
+    struct upstream *u = find(w, conf);
+    /* A query of an older policy whose upstream has since changed: the newest of that name. */
+    for (struct list *n = w->upstreams.next; u == NULL && n != &w->upstreams; n = n->next) {
+        struct upstream *other = list_object(n, struct upstream, link);
+        if (bytes_eq(other->conf->name, conf->name))
+            u = other;
+    }
+    return u;
+}
+
+bool upstreams_apply(struct worker *w) {
+    struct list old;
+    list_init(&old);
+    while (!list_empty(&w->upstreams)) {
+        struct list *n = w->upstreams.next;
+        list_remove(n);
+        list_push(&old, n);
+    }
+    bool ok = true;
+    for (uint32_t i = 0; i < w->config->upstream_count; i++) {
+        const struct upstream_conf *conf = &w->config->upstreams[i];
+        struct upstream *kept = NULL;
+        for (struct list *n = old.next; kept == NULL && n != &old; n = n->next)
+            if (same(list_object(n, struct upstream, link)->conf, conf))
+                kept = list_object(n, struct upstream, link);
+        if (kept == NULL) {
+            ok = upstream_new(w, w->config, conf) != NULL && ok;
+            continue;
+        }
+        struct config *before = kept->config;
+        kept->config = config_ref(w->config);
+        kept->conf = conf;
+        config_unref(before);
+        list_remove(&kept->link);
+        list_push(&w->upstreams, &kept->link);
+    }
+    while (!list_empty(&old))
+        retire(list_object(old.next, struct upstream, link));
+    return ok;
+}
+
+void upstreams_close(struct worker *w) {
+    while (!list_empty(&w->upstreams))
+        retire(list_object(w->upstreams.next, struct upstream, link));
+}
+
+static struct endpoint *pick(struct upstream *u, uint64_t now) {
+    struct endpoint *best = NULL;
+    for (uint32_t i = 0; i < u->conf->endpoint_count; i++) {
+        struct endpoint *e = &u->endpoints[(u->turn + i) % u->conf->endpoint_count];
+        if (endpoint_usable(e, now) && (best == NULL || e->pending < best->pending))
+            best = e;
+    }
+    u->turn++;
+    return best;
+}
+
+static void leave_endpoint(struct upstream_call *call) {
+    if (call->endpoint != NULL) {
+        require(call->endpoint->pending > 0);
+        call->endpoint->pending--;
+    }
+    call->endpoint = NULL;
+}
+
+static void call_end(struct upstream_call *call) {
+    struct upstream *u = call->upstream;
+    timer_stop(&call->timer);
+    leave_endpoint(call);
+    require(u->pending > 0);
+    u->pending--;
+    upstream_unref(u);
+}
+
+/* Tells the caller; nothing of the call may be touched afterwards. */
+static void tell(struct upstream_call *call, enum upstream_counter result,
+                 const struct http1_head *head, struct bytes body) {
+    upstream_done_fn *done = call->done;
+    void *cookie = call->cookie;
+    if (!call->pinned)
+        stats_add(&call->upstream->worker->stats->upstreams[call->upstream->series][result], 1);
+    call_end(call);
+    done(cookie, result, head, body);
+}
+
+/* Puts the call on a connection of the best endpoint, or of the next best.  False: of none. */
+static bool place(struct upstream_call *call) {
+    struct upstream *u = call->upstream;
+    while (call->tries < TRIES_MAX) {
+        uint64_t now = clock_us();
+        struct endpoint *e = call->pinned ? call->endpoint : pick(u, now);
+        if (e == NULL)
+            return false;
+        if (!call->pinned) {
+            call->endpoint = e;
+            e->pending++;
+            endpoint_taken(e, now);
+        }
+        call->tries++;
+        if (upstream_conn_begin(e, call))
+            return true;
+        if (call->pinned)
+            return false;
+        endpoint_outcome(e, OUTCOME_NO_CONNECTION, now);
+        leave_endpoint(call);
+    }
+    return false;
+}
+
+static void on_call_time(struct timer *t) {
+    struct upstream_call *call = list_object(t, struct upstream_call, timer);
+    if (call->conn == NULL) {
+        tell(call, call->failure, NULL, bytes_of(NULL, 0));
+        return;
+    }
+    bool connecting = call->connecting && clock_us() < call->request.deadline_us;
+    bool sent = call->conn->sent > 0;
+    struct upstream_conn *conn = call->conn;
+    call->conn = NULL;
+    conn->call = NULL;
+    upstream_conn_close(conn);
+    call_failed(call, connecting ? UPSTREAM_CONNECT : UPSTREAM_TIMEOUT, sent || !connecting);
+}
+
+static void set_timer(struct upstream_call *call) {
+    uint64_t now = clock_us(), deadline = call->request.deadline_us;
+    uint64_t left = deadline > now ? deadline - now : 0;
+    uint64_t connect = call->upstream->conf->connect_timeout;
+    call->connecting = call->conn->state != UP_TALKING;
+    if (call->connecting && connect < left)
+        left = connect;
+    timer_set(&call->upstream->worker->timers, &call->timer, now, left);
+}
+
+void call_connected(struct upstream_call *call) {
+    set_timer(call);
+}
+
+void call_failed(struct upstream_call *call, enum upstream_counter why, bool sent) {
+    struct upstream *u = call->upstream;
+    uint64_t now = clock_us();
+    call->conn = NULL;
+    if (!call->pinned) {
+        endpoint_outcome(call->endpoint,
+                         why == UPSTREAM_CONNECT ? OUTCOME_NO_CONNECTION : OUTCOME_BAD, now);
+        leave_endpoint(call);
+    }
+    if (!sent && !call->pinned && now < call->request.deadline_us) {
+        stats_add(&u->worker->stats->upstreams[u->series][UPSTREAM_RETRY], 1);
+        if (place(call)) {
+            set_timer(call);
+            return;
+        }
+    }
+    tell(call, why, NULL, bytes_of(NULL, 0));
+}
+
+void call_answered(struct upstream_call *call, const struct http1_head *head, struct bytes body) {
+    enum upstream_counter result = head->status >= 500   ? UPSTREAM_ERROR
+                                   : head->status >= 300 ? UPSTREAM_REFUSED
+                                                         : UPSTREAM_OK;
+    call->conn = NULL;
+    if (!call->pinned)
+        endpoint_outcome(call->endpoint, result == UPSTREAM_ERROR ? OUTCOME_BAD : OUTCOME_GOOD,
+                         clock_us());
+    tell(call, result, head, body);
+}
+
+static void add(struct buf *b, const char *name, struct bytes value) {
+    buf_add_str(b, name);
+    buf_add_bytes(b, value);
+    buf_add_str(b, "\r\n");
+}
+
+/* The request's bytes: everything in its head is ours, so nothing of the client's can smuggle. */
+static bool lay_out(struct upstream_call *call, const struct endpoint_conf *to) {
+    const struct upstream_request *r = &call->request;
+    char room[HEAD_BYTES_MAX];
+    struct buf head = {.at = room, .room = sizeof(room), .cap = sizeof(room)};
+    buf_add_str(&head, r->method);
+    buf_add_char(&head, ' ');
+    buf_add_bytes(&head, r->out->path);
+    add(&head, " HTTP/1.1\r\nHost: ", to->authority);
+    if (r->out->content_type.len > 0)
+        add(&head, "Content-Type: ", r->out->content_type);
+    for (uint32_t i = 0; i < r->out->header_count; i++) {
+        buf_add_bytes(&head, r->out->headers[i].name);
+        add(&head, ": ", r->out->headers[i].value);
+    }
+    buf_add_bytes(&head, r->trace);
+    if (r->out->body_len > 0 || r->method[0] == 'P') {
+        buf_add_str(&head, "Content-Length: ");
+        buf_add_u64(&head, r->out->body_len);
+        buf_add_str(&head, "\r\n");
+    }
+    buf_add_str(&head, "\r\n");
+    call->out = arena_alloc(r->arena, (r->out->piece_count + 1) * sizeof(*call->out));
+    struct bytes text = head.failed ? bytes_of(NULL, 0) : arena_copy(r->arena, buf_bytes(&head));
+    if (text.at == NULL || call->out == NULL)
+        return false;
+    call->out[0] = (struct iovec){(void *)text.at, text.len};
+    call->out_count = 1;
+    for (uint32_t i = 0; i < r->out->piece_count; i++)
+        if (r->out->pieces[i].len > 0)
+            call->out[call->out_count++] =
+                (struct iovec){(void *)r->out->pieces[i].at, r->out->pieces[i].len};
+    return true;
+}
+
+struct upstream_call *call_start(struct upstream *u, struct endpoint *pinned,
+                                 const struct upstream_request *r, upstream_done_fn *done,
+                                 void *cookie, enum upstream_counter *why) {
+    struct upstream_call *call = arena_new_array(r->arena, struct upstream_call, 1);
+    *why = UPSTREAM_BUSY;
+    if (call == NULL || u->pending >= u->conf->max_pending)
+        return NULL;
+    call->upstream = u;
+    call->request = *r;
+    call->done = done;
+    call->cookie = cookie;
+    call->pinned = pinned != NULL;
+    timer_init(&call->timer, on_call_time);
+    /* All endpoints of an upstream get the same bytes but for Host; an upstream behind several
+     * names is several upstreams, so the first one's name serves. */
+    if (!lay_out(call, &u->conf->endpoints[pinned != NULL ? pinned->index : 0]))
+        return NULL;
+    u->pending++;
+    u->refs++;
+    call->endpoint = pinned;
+    if (pinned != NULL)
+        pinned->pending++;
+    if (place(call)) {
+        set_timer(call);
+        return call;
+    }
+    *why = call->tries > 0 ? UPSTREAM_CONNECT : UPSTREAM_BUSY;
+    call_end(call);
+    return NULL;
+}
+
+struct upstream_call *upstream_start(struct upstream *u, const struct upstream_request *r,
+                                     upstream_done_fn *done, void *cookie,
+                                     enum upstream_counter *why) {
+    struct upstream_call *call = call_start(u, NULL, r, done, cookie, why);
+    if (call == NULL)
+        stats_add(&u->worker->stats->upstreams[u->series][*why], 1);
+    return call;
+}
+
+void upstream_cancel(struct upstream_call *call) {
+    if (call->conn != NULL) {
+        call->conn->call = NULL;
+        upstream_conn_close(call->conn);
+        call->conn = NULL;
+    }
+    if (!call->pinned && call->endpoint != NULL)
+        endpoint_outcome(call->endpoint, OUTCOME_NONE, clock_us());
+    call_end(call);
+}
+
+struct bytes upstream_call_endpoint(const struct upstream_call *call) {
+    return call->endpoint != NULL ? endpoint_conf(call->endpoint)->url : bytes_of(NULL, 0);
+}
