@@ -78,7 +78,7 @@ static bool read_elements(struct oip_reader *r, struct json_reader *json, struct
         return true;
     r->json.failure = json->failure;
     r->json.error = json->error;
-    r->json.error_offset = json->error_offset;
+    r->json.error_offset = (size_t)(json->start - r->json.start) + json->error_offset;
     return oip_fail_json(r);
 }
 
