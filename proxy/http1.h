@@ -12,16 +12,16 @@
 #include "base/limits.h"
 
 enum http1_status {
-    HTTP1_MORE,  /* a true prefix: give more bytes */
+    HTTP1_MORE, /* a true prefix: give more bytes */
     HTTP1_DONE,
-    HTTP1_BAD,   /* refused: the reply's status and reason are in the struct */
+    HTTP1_BAD, /* refused: the reply's status and reason are in the struct */
 };
 
 enum http1_framing {
-    BODY_NONE,
-    BODY_LENGTH,  /* content_length bytes */
+    BODY_NONE,   /* no body, or one of 0 bytes; content_length may still say what HEAD would not */
+    BODY_LENGTH, /* content_length bytes */
     BODY_CHUNKED,
-    BODY_TO_EOF,  /* answers only, and then refused as unsafe: see http1_answer_head */
+    BODY_TO_EOF, /* answers only, and then refused as unsafe: see http1_answer_head */
 };
 
 struct http1_head {
@@ -32,15 +32,20 @@ struct http1_head {
     uint64_t content_length;
     bool keep_alive;
     bool expect_continue;
-    bool head_only;    /* the request was HEAD */
-    unsigned status;   /* HTTP1_BAD of a request: 400, 405, 413, 414, 417, 431, 501, 505 */
-    const char *reason; /* static text; of BAD */
+    bool head_only; /* the request was HEAD */
+    /* Of BAD.  A request: 400, 405, 413, 414, 417, 431, 501, 503 (no memory), 505.  An answer: 502
+     * (its own status, when it is good, is in message). */
+    unsigned status;
+    const char *reason; /* static text */
 };
 
-/* Finds the end of the head in `in`, checking every byte seen for what no later byte can repair.
- * *scanned (start it at 0) remembers how far the last call came, so that a head fed byte by byte
- * costs linear time.  DONE: *head_len is its length with the empty line.  BAD: status and reason
- * are set in *head.  A request may be preceded by CRLF (at most 2): *skip says how many bytes. */
+/* Finds the end of the head in `in`, checking every byte seen for what no later byte can repair:
+ * the first such fault decides, so that the verdict does not depend on how the bytes were cut.
+ * *scanned (start it at 0, and again for the next head; its value is ours) remembers how far the
+ * last call came, so that a head fed byte by byte costs linear time; between calls `in` may only
+ * grow at its end, though it may move.  DONE: *head_len is its length with the empty line.  BAD:
+ * status and reason are set in *head.  A request may be preceded by CRLF (at most 2): *skip says
+ * how many bytes. */
 enum http1_status http1_find_head(struct bytes in, bool request, size_t *scanned, size_t *skip,
                                   size_t *head_len, struct http1_head *head);
 
@@ -54,8 +59,9 @@ enum http1_status http1_answer_head(struct arena *, struct bytes text, struct by
                                     uint64_t max_answer, struct http1_head *);
 
 /* A chunked body.  Feed bytes as they come; payload is appended to `out` (whose cap is the limit).
- * *used: bytes of `in` that belong to this message.  BAD: status (400, 413) and reason are set.
- * Extensions and trailers are read, checked and dropped. */
+ * *used: bytes of `in` that belong to this message.  BAD: status (400, 413, 503) and reason are
+ * set;
+ * any later call repeats them.  Extensions and trailers are read, checked and dropped. */
 struct http1_chunks;
 struct http1_chunks *http1_chunks_new(struct arena *); /* NULL: out of memory */
 enum http1_status http1_chunks_feed(struct http1_chunks *, struct bytes in, size_t *used,
