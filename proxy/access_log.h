@@ -23,8 +23,8 @@ void access_log_close(struct access_log *l); /* hands over what is left */
 void access_log_add(struct access_log *l, const struct exchange *ex, uint64_t sent);
 
 /* The writing side, used by the main thread only. */
-MUST bool access_log_open_file(struct bytes path); /* "-": standard output; empty: off */
-void access_log_reopen(void);
+/* (Re)opens it; "-": standard output; empty: off.  False: it cannot be, and was logged. */
+MUST bool access_log_open_file(struct bytes path);
 void access_log_close_file(void);
 
 #endif

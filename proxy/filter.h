@@ -19,6 +19,7 @@ struct exchange;
 struct client {
     struct bytes pseudonym; /* k1:0123456789abcdef; the only name that leaves the process */
     struct bytes key;       /* a stable key for stores: the pseudonym */
+    struct bytes address;   /* the pseudonym of the address the query came from */
     struct bytes tier;      /* empty: none */
 };
 

@@ -13,6 +13,8 @@ struct front;
 
 struct peer_name {
     char text[64]; /* "192.0.2.1" or "2001:db8::/64": what stands for the client; never logged */
+    char pseudonym[32];     /* of it, made on first need */
+    const void *made_under; /* the configuration whose key made it */
 };
 
 struct front_handler {
@@ -35,7 +37,7 @@ struct front {
     const struct front_handler *handler;
     struct arena *arena;      /* of this request */
     struct http1_head *head;  /* in the arena */
-    const struct peer_name *peer;
+    struct peer_name *peer;
     uint64_t began_us;        /* first byte of the request */
     uint64_t body_bytes;      /* as it came, before decoding */
     void *call;               /* the handler's own */

@@ -20,6 +20,8 @@ struct address {
     socklen_t len;
 };
 
+struct tls_context;
+
 struct tls_files {
     bool on;
     struct bytes cert, key; /* PEM paths; both or neither */
@@ -32,6 +34,7 @@ struct listener_conf {
     struct address address;
     int protocol; /* enum listener_protocol */
     struct tls_files tls;
+    struct tls_context *context; /* made by gate_prepare; freed with the snapshot */
 };
 enum listener_protocol { LISTEN_HTTP };
 
@@ -56,6 +59,7 @@ struct upstream_conf {
     struct endpoint_conf *endpoints;
     uint32_t endpoint_count;
     struct tls_files tls;
+    struct tls_context *context; /* made by gate_prepare when tls.on; freed with the snapshot */
     uint64_t timeout, connect_timeout; /* us */
     uint64_t max_pending;
     struct bytes health_path;  /* empty: no active checks */
@@ -66,7 +70,8 @@ struct upstream_conf {
 struct filter_slot {
     const struct filter *filter;
     void *conf;
-    uint32_t index; /* unique in the snapshot, for counters */
+    uint32_t index;  /* unique in the snapshot */
+    uint32_t series; /* of its counters: stats.h; set by gate_prepare */
     struct place place;
 };
 
@@ -106,25 +111,27 @@ enum row_rule { ROWS_AUTO, ROWS_FIRST, ROWS_ONE };
 struct api_key {
     unsigned char sha256[SHA256_BYTES];
     struct bytes id, tier;
-    uint64_t not_after_s; /* seconds since 1970; 0: never ends */
+    uint64_t not_after_s; /* last second it is good, since 1970; 0: never ends */
     struct client client; /* pseudonym made when the file is read */
 };
 
 struct clients_conf {
-    bool by_api_key, by_address; /* clients.identify */
-    bool anonymous;              /* allow: the address is the client */
+    bool by_api_key;             /* clients.identify */
+    bool by_address, anonymous;  /* always equal: who proves nothing is known by its address */
     struct bytes key_header;
     const struct api_key *keys; /* sorted by sha256 */
     uint32_t key_count;
     unsigned char pseudonym_key[64];
     size_t pseudonym_key_len;
-    uint32_t pseudonym_version;
+    uint32_t pseudonym_version; /* 0: the key was made at this start and ends with the process */
 };
 
 struct config {
     _Atomic unsigned refs;
+    void (*release)(struct config *); /* called before the arena goes; may be NULL */
     struct arena *arena;
-    char sha256[SHA256_HEX]; /* of every byte read: the policy version in the access log */
+    char sha256[SHA256_HEX]; /* of the file and the key list, one after the other (`cat A B |
+                                sha256sum`): the policy version in the access log */
     struct bytes path;
     uint64_t workers; /* 0: one per core */
     struct bytes access_log; /* a path; "-": standard output; empty: none */
@@ -141,6 +148,7 @@ struct config {
     struct policy *policies;
     uint32_t policy_count;
     uint32_t slot_total; /* filter slots of all policies */
+    const struct config_file *file; /* as read, defaults filled in: for config_print */
 };
 enum store_failure { STORE_LOCAL, STORE_CLOSED, STORE_OPEN };
 

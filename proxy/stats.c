@@ -74,13 +74,13 @@ static uint64_t get(const _Atomic uint64_t *c) {
     return atomic_load_explicit(c, memory_order_relaxed);
 }
 
-#define SUM(member)                                                                                \
-    ({                                                                                             \
-        uint64_t sum_ = 0;                                                                         \
-        for (unsigned w_ = 0; w_ < count; w_++)                                                    \
-            sum_ += get(&all[w_]->member);                                                         \
-        sum_;                                                                                      \
-    })
+/* The sum over all workers of the counter at this offset in struct stats. */
+static uint64_t sum(struct stats *const *all, unsigned count, size_t offset) {
+    uint64_t total = 0;
+    for (unsigned w = 0; w < count; w++)
+        total += get((const _Atomic uint64_t *)((const char *)all[w] + offset));
+    return total;
+}
 
 static void describe(struct buf *out, const char *name, const char *help, const char *type) {
     buf_printf(out, "# HELP querygate_%s %s\n# TYPE querygate_%s %s\n", name, help, name, type);
@@ -115,13 +115,13 @@ static void print_counters(struct stats *const *all, unsigned count, struct buf 
         char name[64];
         snprintf(name, sizeof(name), "%s_total", rows[i].name);
         describe(out, name, rows[i].help, "counter");
-        buf_printf(out, "querygate_%s %llu\n", name, (unsigned long long)SUM(counters[i]));
+        buf_printf(out, "querygate_%s %llu\n", name, (unsigned long long)sum(all, count, offsetof(struct stats, counters[i])));
     }
     describe(out, "requests_total", "Requests ended, by the hundreds of their status.", "counter");
     for (unsigned i = 0; i < 6; i++) {
         const char *code = (const char *[]){"none", "1xx", "2xx", "3xx", "4xx", "5xx"}[i];
         buf_printf(out, "querygate_requests_total{code=\"%s\"} %llu\n", code,
-                   (unsigned long long)SUM(status[i]));
+                   (unsigned long long)sum(all, count, offsetof(struct stats, status[i])));
     }
 }
 
@@ -131,14 +131,14 @@ static void print_latency(struct stats *const *all, unsigned count, struct buf *
              "histogram");
     for (unsigned i = 0; i <= LATENCY_BUCKETS; i++) {
         char bound[32] = "+Inf";
-        below += SUM(latency[i]);
+        below += sum(all, count, offsetof(struct stats, latency[i]));
         if (i < LATENCY_BUCKETS)
             snprintf(bound, sizeof(bound), "%g", (double)latency_bounds_us[i] / 1e6);
         buf_printf(out, "querygate_request_seconds_bucket{le=\"%s\"} %llu\n", bound,
                    (unsigned long long)below);
     }
     buf_printf(out, "querygate_request_seconds_sum %.6f\nquerygate_request_seconds_count %llu\n",
-               (double)SUM(latency_sum_us) / 1e6, (unsigned long long)below);
+               (double)sum(all, count, offsetof(struct stats, latency_sum_us)) / 1e6, (unsigned long long)below);
 }
 
 static void print_filters(struct stats *const *all, unsigned count, struct buf *out) {
@@ -151,7 +151,7 @@ static void print_filters(struct stats *const *all, unsigned count, struct buf *
             buf_add_str(out, "\",filter=\"");
             label(out, registry.filters[i].name);
             buf_printf(out, "\",verdict=\"%s\"} %llu\n", verdicts[v],
-                       (unsigned long long)SUM(filters[i][v]));
+                       (unsigned long long)sum(all, count, offsetof(struct stats, filters[i][v])));
         }
 }
 
@@ -164,7 +164,7 @@ static void print_upstreams(struct stats *const *all, unsigned count, struct buf
             buf_add_str(out, "querygate_upstream_calls_total{upstream=\"");
             label(out, registry.upstreams[i].policy);
             buf_printf(out, "\",result=\"%s\"} %llu\n", results[r],
-                       (unsigned long long)SUM(upstreams[i][r]));
+                       (unsigned long long)sum(all, count, offsetof(struct stats, upstreams[i][r])));
         }
     describe(out, "upstream_endpoints_up",
              "Endpoints that are asked, as the worker that sees the fewest sees it.", "gauge");

@@ -168,6 +168,48 @@ static void tell(struct upstream_call *call, enum upstream_counter result,
     done(cookie, result, head, body);
 }
 
+static void add(struct buf *b, const char *name, struct bytes value) {
+    buf_add_str(b, name);
+    buf_add_bytes(b, value);
+    buf_add_str(b, "\r\n");
+}
+
+/* The request's bytes: everything in its head is ours, so nothing of the client's can smuggle. */
+static bool lay_out(struct upstream_call *call, const struct endpoint_conf *to) {
+    const struct upstream_request *r = &call->request;
+    char room[HEAD_BYTES_MAX];
+    struct buf head = {.at = room, .room = sizeof(room), .cap = sizeof(room)};
+    buf_add_str(&head, r->method);
+    buf_add_char(&head, ' ');
+    buf_add_bytes(&head, r->out->path);
+    add(&head, " HTTP/1.1\r\nHost: ", to->authority);
+    if (r->out->content_type.len > 0)
+        add(&head, "Content-Type: ", r->out->content_type);
+    for (uint32_t i = 0; i < r->out->header_count; i++) {
+        buf_add_bytes(&head, r->out->headers[i].name);
+        add(&head, ": ", r->out->headers[i].value);
+    }
+    buf_add_bytes(&head, r->trace);
+    if (r->out->body_len > 0 || r->method[0] == 'P') {
+        buf_add_str(&head, "Content-Length: ");
+        buf_add_u64(&head, r->out->body_len);
+        buf_add_str(&head, "\r\n");
+    }
+    buf_add_str(&head, "\r\n");
+    call->out = arena_alloc(r->arena, (r->out->piece_count + 1) * sizeof(*call->out));
+    struct bytes text = head.failed ? bytes_of(NULL, 0) : arena_copy(r->arena, buf_bytes(&head));
+    if (text.at == NULL || call->out == NULL)
+        return false;
+    call->out[0] = (struct iovec){(void *)text.at, text.len};
+    call->out_count = 1;
+    call->out_at = 0;
+    for (uint32_t i = 0; i < r->out->piece_count; i++)
+        if (r->out->pieces[i].len > 0)
+            call->out[call->out_count++] =
+                (struct iovec){(void *)r->out->pieces[i].at, r->out->pieces[i].len};
+    return true;
+}
+
 /* Puts the call on a connection of the best endpoint, or of the next best.  False: of none. */
 static bool place(struct upstream_call *call) {
     struct upstream *u = call->upstream;
@@ -182,7 +224,7 @@ static bool place(struct upstream_call *call) {
             endpoint_taken(e, now);
         }
         call->tries++;
-        if (upstream_conn_begin(e, call))
+        if (lay_out(call, endpoint_conf(e)) && upstream_conn_begin(e, call))
             return true;
         if (call->pinned)
             return false;
@@ -209,9 +251,11 @@ static void on_call_time(struct timer *t) {
 
 static void set_timer(struct upstream_call *call) {
     uint64_t now = clock_us(), deadline = call->request.deadline_us;
-    uint64_t left = deadline > now ? deadline - now : 0;
     uint64_t connect = call->upstream->conf->connect_timeout;
-    call->connecting = call->conn->state != UP_TALKING;
+    if (call->conn == NULL)
+        deadline = now; /* It has failed already. */
+    call->connecting = call->conn != NULL && call->conn->state != UP_TALKING;
+    uint64_t left = deadline > now ? deadline - now : 0;
     if (call->connecting && connect < left)
         left = connect;
     timer_set(&call->upstream->worker->timers, &call->timer, now, left);
@@ -251,47 +295,6 @@ void call_answered(struct upstream_call *call, const struct http1_head *head, st
     tell(call, result, head, body);
 }
 
-static void add(struct buf *b, const char *name, struct bytes value) {
-    buf_add_str(b, name);
-    buf_add_bytes(b, value);
-    buf_add_str(b, "\r\n");
-}
-
-/* The request's bytes: everything in its head is ours, so nothing of the client's can smuggle. */
-static bool lay_out(struct upstream_call *call, const struct endpoint_conf *to) {
-    const struct upstream_request *r = &call->request;
-    char room[HEAD_BYTES_MAX];
-    struct buf head = {.at = room, .room = sizeof(room), .cap = sizeof(room)};
-    buf_add_str(&head, r->method);
-    buf_add_char(&head, ' ');
-    buf_add_bytes(&head, r->out->path);
-    add(&head, " HTTP/1.1\r\nHost: ", to->authority);
-    if (r->out->content_type.len > 0)
-        add(&head, "Content-Type: ", r->out->content_type);
-    for (uint32_t i = 0; i < r->out->header_count; i++) {
-        buf_add_bytes(&head, r->out->headers[i].name);
-        add(&head, ": ", r->out->headers[i].value);
-    }
-    buf_add_bytes(&head, r->trace);
-    if (r->out->body_len > 0 || r->method[0] == 'P') {
-        buf_add_str(&head, "Content-Length: ");
-        buf_add_u64(&head, r->out->body_len);
-        buf_add_str(&head, "\r\n");
-    }
-    buf_add_str(&head, "\r\n");
-    call->out = arena_alloc(r->arena, (r->out->piece_count + 1) * sizeof(*call->out));
-    struct bytes text = head.failed ? bytes_of(NULL, 0) : arena_copy(r->arena, buf_bytes(&head));
-    if (text.at == NULL || call->out == NULL)
-        return false;
-    call->out[0] = (struct iovec){(void *)text.at, text.len};
-    call->out_count = 1;
-    for (uint32_t i = 0; i < r->out->piece_count; i++)
-        if (r->out->pieces[i].len > 0)
-            call->out[call->out_count++] =
-                (struct iovec){(void *)r->out->pieces[i].at, r->out->pieces[i].len};
-    return true;
-}
-
 struct upstream_call *call_start(struct upstream *u, struct endpoint *pinned,
                                  const struct upstream_request *r, upstream_done_fn *done,
                                  void *cookie, enum upstream_counter *why) {
@@ -305,10 +308,6 @@ struct upstream_call *call_start(struct upstream *u, struct endpoint *pinned,
     call->cookie = cookie;
     call->pinned = pinned != NULL;
     timer_init(&call->timer, on_call_time);
-    /* All endpoints of an upstream get the same bytes but for Host; an upstream behind several
-     * names is several upstreams, so the first one's name serves. */
-    if (!lay_out(call, &u->conf->endpoints[pinned != NULL ? pinned->index : 0]))
-        return NULL;
     u->pending++;
     u->refs++;
     call->endpoint = pinned;

@@ -36,6 +36,7 @@ struct worker {
     struct stats *stats;
     struct access_log log;
     bool draining;
+    struct timer patience; /* while draining: when the last connections are closed */
 };
 
 /* First member of what can be parked. */

@@ -1,0 +1,169 @@
+/* exchange_answer.c - from the upstream's answer to the client's, and every refusal on the way. */
+#include "base/clock.h"
+#include "base/require.h"
+#include "exchange.h"
+#include "inflate.h"
+
+/* Sets how the exchange ends and goes to the reply.  The first reason stands. */
+enum next exchange_refuse(struct exchange *ex, unsigned status, const char *reason) {
+    if (ex->status == 0) {
+        ex->status = status;
+        ex->log_reason = reason;
+        ex->reason = bytes_str(reason);
+    }
+    exchange_goto_reply(ex);
+    return NEXT_MORE;
+}
+
+enum next exchange_refuse_codec(struct exchange *ex, enum codec_status s,
+                                const struct codec_error *error, bool answer) {
+    static const unsigned query_status[] = {
+        [CODEC_BAD] = 400, [CODEC_TOO_BIG] = 413, [CODEC_UNSUPPORTED] = 403, [CODEC_NO_MEMORY] = 503};
+    static const char *const query_reason[] = {[CODEC_BAD] = "malformed query",
+                                               [CODEC_TOO_BIG] = "query over a limit",
+                                               [CODEC_UNSUPPORTED] = "query asks for what is not let through",
+                                               [CODEC_NO_MEMORY] = "out of memory"};
+    if (answer) {
+        stats_count(ex->worker->stats, COUNT_bad_answers);
+        return exchange_refuse(ex, s == CODEC_NO_MEMORY ? 503 : 502,
+                               "the model server's answer could not be understood");
+    }
+    stats_count(ex->worker->stats, COUNT_bad_queries);
+    exchange_refuse(ex, query_status[s], query_reason[s]);
+    /* The place is for the client, who sent it; the log gets the kind only. */
+    if (s != CODEC_NO_MEMORY && error->text[0] != '\0') {
+        struct bytes text = arena_copy(ex->arena, bytes_str(error->text));
+        if (text.at != NULL)
+            ex->reason = text;
+    }
+    return NEXT_MORE;
+}
+
+/* An upstream's error is an oracle (exception texts, echoes): only its class is told. */
+static enum next upstream_refused(struct exchange *ex) {
+    unsigned status = ex->answer_head->status;
+    if (status == 404)
+        return exchange_refuse(ex, 404, "the model server does not know this model or version");
+    if (status == 503 || status == 429) {
+        ex->retry_after_ms = 1000;
+        return exchange_refuse(ex, 503, "the model server is not ready");
+    }
+    if (status >= 400 && status < 500)
+        return exchange_refuse(ex, 400, "the model server refused the query");
+    return exchange_refuse(ex, 502, "the model server failed");
+}
+
+static bool decode_content(struct exchange *ex, struct message *in) {
+    struct bytes coding;
+    bool coded = false;
+    if (!message_header(in, "Content-Encoding", &coding))
+        return !message_has(in, "Content-Encoding");
+    if (inflate_body(coding, in->body, &ex->inflated_answer, &coded) != INFLATE_OK)
+        return false;
+    if (coded)
+        in->body = buf_bytes(&ex->inflated_answer);
+    return true;
+}
+
+static enum codec_status relay_answer(struct exchange *ex, const struct message *in) {
+    static const char binary[] = "Inference-Header-Content-Length";
+    struct outgoing *out = &ex->out;
+    struct bytes length;
+    *out = (struct outgoing){.body_len = in->body.len};
+    if (!message_header(in, "Content-Type", &out->content_type))
+        out->content_type = BYTES_LITERAL("application/octet-stream");
+    if (message_header(in, binary, &length)) {
+        if ((out->headers = arena_new_array(ex->arena, struct header, 1)) == NULL)
+            return CODEC_NO_MEMORY;
+        out->headers[0] = (struct header){BYTES_LITERAL("Inference-Header-Content-Length"), length};
+        out->header_count = 1;
+    }
+    if ((out->pieces = arena_new_array(ex->arena, struct bytes, 1)) == NULL)
+        return CODEC_NO_MEMORY;
+    out->pieces[0] = in->body;
+    out->piece_count = 1;
+    return CODEC_OK;
+}
+
+/* The typed answer, through the filters, and into the client's form. */
+static enum next shape_predictions(struct exchange *ex, const struct message *in) {
+    struct codec_error error = {""};
+    enum codec_status s = ex->codec->decode_answer(ex->arena, in, &ex->query, &ex->declared,
+                                                   &ex->predictions, &error);
+    if (s != CODEC_OK)
+        return exchange_refuse_codec(ex, s, &error, true);
+    struct verdict v = chain_answer(&ex->chain, ex->worker->stats, &ex->predictions);
+    if (v.kind != VERDICT_PASS) {
+        ex->filter = ex->chain.refused_by;
+        ex->retry_after_ms = v.retry_after_ms;
+        return exchange_refuse(ex, v.status, v.reason);
+    }
+    ex->out = (struct outgoing){.body_len = 0};
+    s = ex->codec->encode_answer(ex->arena, &ex->query, &ex->predictions, &ex->declared, &ex->out,
+                                 &error);
+    return s == CODEC_OK ? NEXT_MORE : exchange_refuse_codec(ex, s, &error, true);
+}
+
+enum next step_shape(struct exchange *ex) {
+    struct codec_error error = {""};
+    if (ex->answer_head == NULL)
+        return NEXT_MORE;
+    if (ex->answer_head->status != 200)
+        return upstream_refused(ex);
+    struct message in = ex->answer_head->message;
+    in.status = ex->answer_head->status;
+    in.body = ex->answer_body;
+    if (!decode_content(ex, &in))
+        return exchange_refuse_codec(ex, CODEC_BAD, &error, true);
+    if (ex->call.kind == CALL_INFER && !ex->policy->relay) {
+        enum next n = shape_predictions(ex, &in);
+        if (ex->status == 0)
+            ex->status = 200;
+        return n;
+    }
+    enum codec_status s = CODEC_OK;
+    if (ex->call.kind == CALL_INFER) {
+        s = relay_answer(ex, &in);
+    } else {
+        ex->out = (struct outgoing){.body_len = 0};
+        s = ex->codec->filter_answer(ex->arena, &ex->call, &in, &ex->declared, &ex->out, &error);
+    }
+    if (s != CODEC_OK)
+        return exchange_refuse_codec(ex, s, &error, true);
+    ex->status = 200;
+    return NEXT_MORE;
+}
+
+static void denial(struct exchange *ex, struct reply *r, struct header *challenge) {
+    ex->out = (struct outgoing){.body_len = 0};
+    if (ex->codec->encode_denial(ex->arena, ex->status, ex->reason, &ex->out) != CODEC_OK)
+        ex->out = (struct outgoing){.body_len = 0};
+    r->retry_after_s = ex->retry_after_ms > 0 ? (ex->retry_after_ms + 999) / 1000 : 0;
+    if (ex->status == 401 && ex->out.header_count == 0) {
+        struct bytes name = ex->config->clients.key_header;
+        *challenge = (struct header){BYTES_LITERAL("WWW-Authenticate"),
+                                     arena_printf(ex->arena, "ApiKey header=\"%.*s\"", (int)name.len,
+                                                  name.at)};
+        ex->out.headers = challenge;
+        ex->out.header_count = 1;
+    }
+}
+
+/* After front_reply nothing of the exchange may be touched: it may be gone. */
+enum next step_reply(struct exchange *ex) {
+    struct reply r = {.status = ex->status};
+    struct header challenge;
+    require(ex->status != 0);
+    timer_stop(&ex->deadline);
+    if (ex->log_reason != NULL)
+        denial(ex, &r, &challenge);
+    r.content_type = ex->out.content_type;
+    r.headers = ex->out.headers;
+    r.header_count = ex->out.header_count;
+    r.pieces = ex->out.pieces;
+    r.piece_count = ex->out.piece_count;
+    r.body_len = ex->out.body_len;
+    r.close = ex->status == 408;
+    front_reply(ex->front, &r);
+    return NEXT_DONE;
+}

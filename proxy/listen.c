@@ -1,0 +1,135 @@
+#include "listen.h"
+
+#include <errno.h>
+#include <event2/event_struct.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "conn.h"
+
+enum { BACKLOG = 1024 };
+
+struct listener {
+    struct list link; /* worker->listeners */
+    struct worker *worker;
+    int fd, index;
+    int reserve; /* a descriptor kept for the day there is none */
+    struct event readable;
+    struct timer pause;
+    const struct front_handler *handler;
+};
+
+int listen_socket(const struct address *address, bool shared, char *error, size_t len) {
+    static const int one = 1;
+    const struct sockaddr *at = (const struct sockaddr *)&address->at;
+    bool local = at->sa_family == AF_UNIX;
+    mode_t mask = 0;
+    int fd = socket(at->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        goto fail;
+    if (local)
+        unlink(((const struct sockaddr_un *)at)->sun_path);
+    else if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) != 0 ||
+             (shared && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) != 0))
+        goto fail;
+    if (local)
+        mask = umask(0177);
+    int bound = bind(fd, at, address->len);
+    if (local)
+        umask(mask);
+    if (bound == 0 && listen(fd, BACKLOG) == 0)
+        return fd;
+fail:
+    snprintf(error, len, "cannot listen on %.*s: %s", (int)address->text.len, address->text.at,
+             strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+/* Out of descriptors: the waiting connection is taken with the spare one and closed, so that its
+ * client learns at once, and then accepting pauses, so that the loop does not spin. */
+static void shed(struct listener *l) {
+    struct worker *w = l->worker;
+    close(l->reserve);
+    int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0)
+        close(fd);
+    l->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    stats_count(w->stats, COUNT_accept_pauses);
+    event_del(&l->readable);
+    timer_set(&w->timers, &l->pause, clock_us(), ACCEPT_PAUSE);
+}
+
+static void on_pause_over(struct timer *t) {
+    event_add(&list_object(t, struct listener, pause)->readable, NULL);
+}
+
+/* False: there is nothing more to accept now. */
+static bool accept_one(struct listener *l) {
+    struct sockaddr_storage address = {0};
+    socklen_t len = sizeof(address);
+    int fd = accept4(l->fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+        struct tls_context *tls =
+            l->index >= 0 ? l->worker->config->listeners[l->index].context : NULL;
+        conn_open(l->worker, fd, (struct sockaddr *)&address, len, tls, l->handler);
+        return true;
+    }
+    if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+        shed(l);
+        return false;
+    }
+    return errno == EINTR || errno == ECONNABORTED;
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *cookie) {
+    (void)fd, (void)what;
+    for (unsigned i = 0; i < ACCEPTS_PER_WAKE_MAX && accept_one(cookie); i++)
+        continue;
+}
+
+static void listener_free(struct listener *l) {
+    timer_stop(&l->pause);
+    event_del(&l->readable);
+    close(l->fd);
+    close(l->reserve);
+    list_remove(&l->link);
+    free(l);
+}
+
+bool listen_start(struct worker *w, int fd, int index, const struct front_handler *handler) {
+    struct listener *l = calloc(1, sizeof(*l));
+    if (l == NULL) {
+        close(fd);
+        return false;
+    }
+    *l = (struct listener){.worker = w,
+                           .fd = fd,
+                           .index = index,
+                           .reserve = open("/dev/null", O_RDONLY | O_CLOEXEC),
+                           .handler = handler};
+    timer_init(&l->pause, on_pause_over);
+    list_push(&w->listeners, &l->link);
+    if (event_assign(&l->readable, w->base, fd, EV_READ | EV_PERSIST, on_readable, l) == 0 &&
+        event_add(&l->readable, NULL) == 0)
+        return true;
+    listener_free(l);
+    return false;
+}
+
+void listen_stop(struct worker *w) {
+    while (!list_empty(&w->listeners)) {
+        struct listener *l = list_object(w->listeners.next, struct listener, link);
+        if (!timer_is_set(&l->pause))
+            on_readable(l->fd, EV_READ, l);
+        listener_free(l);
+    }
+}
