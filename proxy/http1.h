@@ -60,8 +60,7 @@ enum http1_status http1_answer_head(struct arena *, struct bytes text, struct by
 
 /* A chunked body.  Feed bytes as they come; payload is appended to `out` (whose cap is the limit).
  * *used: bytes of `in` that belong to this message.  BAD: status (400, 413, 503) and reason are
- * set;
- * any later call repeats them.  Extensions and trailers are read, checked and dropped. */
+ * set, and again by any later call.  Extensions and trailers are read, checked and dropped. */
 struct http1_chunks;
 struct http1_chunks *http1_chunks_new(struct arena *); /* NULL: out of memory */
 enum http1_status http1_chunks_feed(struct http1_chunks *, struct bytes in, size_t *used,
