@@ -45,6 +45,13 @@ struct json_reader {
     size_t error_offset; /* in the text */
 };
 
+/* libjansson exports functions of the same names.  With symbols of their own, ours neither replace
+ * them inside that library nor are taken for them; but no file can include both headers. */
+bool json_object(struct json_reader *r) __asm__("qg_json_object");
+bool json_array(struct json_reader *r) __asm__("qg_json_array");
+bool json_string(struct json_reader *r, struct bytes *out) __asm__("qg_json_string");
+bool json_null(struct json_reader *r) __asm__("qg_json_null");
+
 /* False: out of memory. */
 MUST bool json_start(struct json_reader *r, struct arena *arena, struct bytes text);
 
@@ -62,7 +69,7 @@ MUST bool json_element(struct json_reader *r);
 
 MUST bool json_bool(struct json_reader *r, bool *out);
 MUST bool json_string(struct json_reader *r, struct bytes *out); /* decoded: from text or arena */
-MUST bool json_u64(struct json_reader *r, uint64_t *out); /* no sign, point or exponent */
+MUST bool json_u64(struct json_reader *r, uint64_t *out);        /* no sign, point or exponent */
 MUST bool json_double(struct json_reader *r, double *out);
 MUST bool json_null(struct json_reader *r);
 
