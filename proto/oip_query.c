@@ -230,7 +230,9 @@ static bool read_request(struct incoming *in) {
 static void printable(struct bytes name, char out[65]) {
     size_t n = name.len < 64 ? name.len : 64;
     for (size_t i = 0; i < n; i++)
-        out[i] = name.at[i] > ' ' && name.at[i] < 0x7f ? name.at[i] : '?';
+        out[i] = name.at[i] > ' ' && name.at[i] < 0x7f && strchr("'\"\\", name.at[i]) == NULL
+                     ? name.at[i]
+                     : '?';
     out[n] = '\0';
 }
 
