@@ -1,4 +1,6 @@
 /* input_limits.c - how much one request may ask, and within which ranges. */
+#include <float.h>
+#include <math.h>
 #include <stdio.h>
 
 #include "../proxy/base/require.h"
@@ -83,25 +85,49 @@ static bool check(void *at, struct conf_error *error) {
     return true;
 }
 
-/* Images are 10^5 of these: no early exit and no branch keeps it below a nanosecond each. */
+/* The bound as a tensor of that type would hold it: a client that sends 0.1 as FP32 means 0.1. */
+static double held_as(enum dtype type, double bound) {
+    char data[sizeof(double)];
+    struct tensor t = {.dtype = type, .elements = 1, .data = {data, sizeof(data)}};
+    if (!dtype_is_float(type))
+        return bound;
+    dtype_write(type, bound, data);
+    double held = tensor_number(&t, 0);
+    return isfinite(held) ? held : bound;
+}
+
+typedef float floats __attribute__((vector_size(16)));
+typedef int32_t masks __attribute__((vector_size(16))); /* -1 where a comparison holds, else 0 */
+
+/* Images are 10^5 of these: four at a time, without a branch. */
 static bool floats_within(const struct tensor *t, double low, double high) {
-    bool ok = true;
+    float least = (float)fmax(low, -FLT_MAX), most = (float)fmin(high, FLT_MAX);
+    floats v, lows = {least, least, least, least}, highs = {most, most, most, most};
+    masks ok = {-1, -1, -1, -1};
+    const char *at = t->data.at;
     require(t->elements <= t->data.len / sizeof(float));
-    for (uint64_t i = 0; i < t->elements; i++) {
-        float v;
-        memcpy(&v, t->data.at + i * sizeof(v), sizeof(v));
-        ok &= ((double)v >= low) & ((double)v <= high);
+    const char *end = at + t->elements * sizeof(float);
+    for (; (size_t)(end - at) >= sizeof(v); at += sizeof(v)) {
+        memcpy(&v, at, sizeof(v));
+        ok &= (v >= lows) & (v <= highs);
     }
-    return ok;
+    v = lows; /* fills up the last few */
+    if (end != at)
+        memcpy(&v, at, (size_t)(end - at));
+    ok &= (v >= lows) & (v <= highs);
+    return (ok[0] & ok[1] & ok[2] & ok[3]) != 0;
 }
 
 /* NaN, and with it every element of a BYTES tensor, is within nothing. */
 static bool within(const struct tensor *t, const struct input *range) {
+    double low = held_as(t->dtype, range->low), high = held_as(t->dtype, range->high);
+    if (t->elements == 0)
+        return true;
     if (t->dtype == DTYPE_FP32)
-        return floats_within(t, range->low, range->high);
+        return floats_within(t, low, high);
     for (uint64_t i = 0; i < t->elements; i++) {
         double v = tensor_number(t, i);
-        if (!(v >= range->low && v <= range->high))
+        if (!(v >= low && v <= high))
             return false;
     }
     return true;

@@ -91,12 +91,19 @@ static void ranges_hold_for_every_datatype(void **unused) {
         double low, high, values[3];
         bool ok, is_float;
     } table[] = {
-        {0, 16, {0, 7, 16}, true, false},       {0, 16, {0, 7, 17}, false, false},
-        {1, 16, {0, 7, 16}, false, false},      {0, 0, {0, 0, 0}, true, false},
-        {0, 16, {-1, 7, 16}, false, true},      {-1, 1, {-1, -0.0, 1}, true, true},
-        {0, 16, {0, NAN, 16}, false, true},     {0, 16, {NAN, 0, 16}, false, true},
-        {0, 16, {0, 1, INFINITY}, false, true}, {-1e300, 1e300, {-INFINITY, 1, 2}, false, true},
+        {0, 16, {0, 7, 16}, true, false},
+        {0, 16, {0, 7, 17}, false, false},
+        {1, 16, {0, 7, 16}, false, false},
+        {0, 0, {0, 0, 0}, true, false},
+        {0, 16, {-1, 7, 16}, false, true},
+        {-1, 1, {-1, -0.0, 1}, true, true},
+        {0, 16, {0, NAN, 16}, false, true},
+        {0, 16, {NAN, 0, 16}, false, true},
+        {0, 16, {0, 1, INFINITY}, false, true},
+        {-1e300, 1e300, {-INFINITY, 1, 2}, false, true},
         {0, 16, {0, 1, 16.0625}, false, true},
+        {0.1, 0.3, {0.1, 0.3, 0.2}, true, true}, /* as the datatype holds them */
+        {1e300, 1e300, {INFINITY, INFINITY, INFINITY}, false, true},
     };
     for (int type = DTYPE_UINT8; type <= DTYPE_FP64; type++)
         for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
@@ -151,6 +158,22 @@ static void the_last_of_many_counts(void **unused) {
     assert_int_equal(run(&conf, &q).status, 400);
 }
 
+/* Whatever the length, so also in the last incomplete four, and however the bytes lie. */
+static void every_float_counts(void **unused) {
+    (void)unused;
+    char room[4 * 40 + 3];
+    for (uint32_t count = 1; count <= 40; count++)
+        for (uint32_t bad = 0; bad <= count; bad++) {
+            double values[40] = {0};
+            if (bad < count)
+                values[bad] = bad % 2 == 0 ? 1.0001 : -1.0001;
+            struct tensor t = tensor(DTYPE_FP32, values, count, room + count % 4);
+            struct conf conf = {.inputs = RANGES(INPUT("x", -1, 1))};
+            struct query q = {.inputs = &t, .input_count = 1, .rows = 1, .elements = count};
+            assert_int_equal(run(&conf, &q).kind, bad == count ? VERDICT_PASS : VERDICT_DENY);
+        }
+}
+
 static void explain_says(void **unused) {
     (void)unused;
     struct conf conf = {
@@ -172,6 +195,7 @@ int main(void) {
         cmocka_unit_test(sizes),
         cmocka_unit_test(ranges_hold_for_every_datatype),
         cmocka_unit_test(inputs_are_matched_by_name),
+        cmocka_unit_test(every_float_counts),
         cmocka_unit_test(the_last_of_many_counts),
         cmocka_unit_test(explain_says),
     };
