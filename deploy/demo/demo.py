@@ -20,7 +20,7 @@ model server   %s    scikit-learn digits, open to anybody
 querygate      %s    the same model behind deploy/demo/policy.yaml.in
 """
 
-NEXT = """Try it (the request is a digit that the model was trained on):
+NEXT = """Try it (the request is the unseen image):
 
   curl -s %(direct)s/v2/models/digits/infer -d @%(request)s
   curl -s -H 'X-API-Key: %(key)s' %(gated)s/v2/models/digits/infer -d @%(request)s
@@ -33,11 +33,15 @@ Edit %(policy)s (say, scores: keep) and send SIGHUP: kill -HUP %(pid)d
 """
 
 
+def unseen_twin(digits, seen=0):
+    """A record that the model was not trained on, of the same digit as a training record."""
+    return next(i for i in range(len(digits.images))
+                if not digits.member[i] and digits.truth[i] == digits.truth[seen])
+
+
 def show_answers(bed, digits):
-    """A training record and an unseen one of the same digit, each asked both ways."""
-    seen = 0
-    unseen = next(i for i in range(len(digits.images))
-                  if not digits.member[i] and digits.truth[i] == digits.truth[seen])
+    """A training record and an unseen one, each asked both ways."""
+    seen, unseen = 0, unseen_twin(digits)
     print("Two images of a %d:\n" % digits.truth[seen])
     for what, i in (("in the training set", seen), ("never seen", unseen)):
         for title, url, key in (("direct", bed.direct, None), ("gated", bed.gated, bed.key)):
@@ -62,7 +66,7 @@ def say_what_next(bed, digits):
     request = bed.path("request.json")
     with open(request, "w") as f:
         json.dump({"inputs": [{"name": "x", "datatype": "FP64", "shape": [1, 64],
-                               "data": digits.images[0].tolist()}]}, f)
+                               "data": digits.images[unseen_twin(digits)].tolist()}]}, f)
     print(NEXT % {"direct": bed.direct, "gated": bed.gated, "admin": bed.admin, "key": bed.key,
                   "request": request, "gate": os.path.relpath(bed.gate),
                   "policy": bed.path("policy.yaml"), "pid": bed.processes[-1].pid})

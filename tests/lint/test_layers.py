@@ -37,6 +37,7 @@ BAD = [
     ("proxy/exchange.c", body(71), "f() has 71 lines"),
     ("proxy/exchange.c", "static int g(int a,\n             int b)\n" + body(71)[11:], "lines, over 70"),
     ("proxy/exchange.c", "\n" * 501, "501 lines, over 500"),
+    ("tests/unit/test_a.c", "\n" * 801, "801 lines, over 800"),
     ("tests/e2e/test_a.py", "# %s: later\n" % ("TO" + "DO"), "unfinished"),
     ("filters/top_k.c", "const struct filter filter_top_k = {\n};\n", "no row in filters.def"),
 ]
@@ -53,6 +54,7 @@ GOOD = [
     ("proxy/exchange.c", "struct x {\n" + "    int a;\n" * 100 + "};\n"),
     ("proxy/exchange.c", '/*\n#include "../tests/x.h"\n*/\n'),
     ("proxy/exchange.c", "\n" * 500),
+    ("tests/unit/test_a.c", "\n" * 800),
     ("tests/unit/test_a.c", '#include "../../proxy/exchange.c"\n#include <jansson.h>\n' + body(90)),
     ("filters/top_k.c", "const struct filter filter_round = {\n};\n"),
 ]
