@@ -261,10 +261,12 @@ bool json_string(struct json_reader *r, struct bytes *out) {
 }
 
 static bool number(struct json_reader *r, struct json_number *n) {
-    bool too_long;
+    bool too_long = false;
     if (!json_begin(r, JSON_NUMBER))
         return false;
-    const char *behind = json_number_scan(r->at, r->end, n, &too_long);
+    const char *behind = json_number_quick(r->at, n);
+    if (behind == NULL || behind >= r->end)
+        behind = json_number_scan(r->at, r->end, n, &too_long);
     if (behind == NULL)
         return json_fail(r, too_long ? JSON_LIMIT : JSON_MALFORMED, r->at,
                          too_long ? "number too long" : "malformed number");

@@ -11,7 +11,8 @@
 #include "json.h"
 #include "json_number.h"
 
-#define NUMBER_ROOM 40   /* no number prints longer */
+#define NUMBER_ROOM 64   /* no number prints longer, with the zeros written ahead */
+#define ZEROS       24   /* as many at once: a constant, so that it is two stores */
 #define PLAIN_MIN   (-5) /* 10^-5 is the first power printed as 0.00001, 10^16 the last as digits */
 #define PLAIN_MAX   16
 
@@ -51,7 +52,7 @@ static char *put_plain(char *to, uint64_t digits, int n, int exponent) {
     int point = n + exponent; /* digits before it */
     if (exponent >= 0) {
         put_digits(to, digits, n);
-        memset(to + n, '0', (size_t)exponent);
+        memset(to + n, '0', ZEROS);
         return to + point;
     }
     if (point > 0) {
@@ -61,7 +62,7 @@ static char *put_plain(char *to, uint64_t digits, int n, int exponent) {
         return to + n + 1;
     }
     memcpy(to, "0.", 2);
-    memset(to + 2, '0', (size_t)-point);
+    memset(to + 2, '0', ZEROS);
     put_digits(to + 2 - point, digits, n);
     return to + 2 - point + n;
 }
