@@ -41,7 +41,7 @@ enum next exchange_refuse_codec(struct exchange *ex, enum codec_status s,
 
 /* An upstream's error is an oracle (exception texts, echoes): only its class is told. */
 static enum next upstream_refused(struct exchange *ex) {
-    unsigned status = ex->answer_head->status;
+    unsigned status = ex->answer_head->message.status;
     if (status == 404)
         return exchange_refuse(ex, 404, "the model server does not know this model or version");
     if (status == 503 || status == 429) {
@@ -108,10 +108,9 @@ enum next step_shape(struct exchange *ex) {
     struct codec_error error = {""};
     if (ex->answer_head == NULL)
         return NEXT_MORE;
-    if (ex->answer_head->status != 200)
+    if (ex->answer_head->message.status != 200)
         return upstream_refused(ex);
     struct message in = ex->answer_head->message;
-    in.status = ex->answer_head->status;
     in.body = ex->answer_body;
     if (!decode_content(ex, &in))
         return exchange_refuse_codec(ex, CODEC_BAD, &error, true);

@@ -285,8 +285,8 @@ void call_failed(struct upstream_call *call, enum upstream_counter why, bool sen
 }
 
 void call_answered(struct upstream_call *call, const struct http1_head *head, struct bytes body) {
-    enum upstream_counter result = head->status >= 500   ? UPSTREAM_ERROR
-                                   : head->status >= 300 ? UPSTREAM_REFUSED
+    enum upstream_counter result = head->message.status >= 500   ? UPSTREAM_ERROR
+                                   : head->message.status >= 300 ? UPSTREAM_REFUSED
                                                          : UPSTREAM_OK;
     call->conn = NULL;
     if (!call->pinned)

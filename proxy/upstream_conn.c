@@ -168,8 +168,8 @@ static bool head_feed(struct upstream_conn *c, struct bytes *data) {
                           call->request.max_answer, head) != HTTP1_DONE)
         goto bad;
     *data = bytes_skip(*data, skip + len);
-    if (head->status / 100 == 1) {
-        if (head->status != 101 && ++c->interims <= INTERIM_ANSWERS_MAX)
+    if (head->message.status / 100 == 1) {
+        if (head->message.status != 101 && ++c->interims <= INTERIM_ANSWERS_MAX)
             return true;
         goto bad;
     }

@@ -26,6 +26,8 @@ def load(path=SOURCE):
         names[name] = _value(tokens, names)
     for number, status, tokens in re.findall(r"^CASE\((\d+), (\d+), (.*)\)$", text, re.M):
         corpus.append((int(number), _value(tokens, names), int(status)))
+    if len(corpus) != text.count("\nCASE("):
+        raise ValueError(f"{path}: a CASE that is not one line")
     return corpus
 
 
