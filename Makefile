@@ -7,12 +7,14 @@
 #   make install    PREFIX=/usr/local, DESTDIR=                make clean     away with build/
 #
 # SAN=address,undefined or SAN=thread builds beside the release, in build/san-*.
-# What a target needs and the machine lacks is installed first (deploy/install-deps, Debian).
+# V=1 shows the commands.  What a target needs and the machine lacks is installed first (Debian;
+# deploy/install-deps).
 SHELL   := /bin/bash
 PYTHON  := /usr/bin/python3
 PREFIX  ?= /usr/local
 BUILD   ?= build
 SAN     ?=
+Q       := $(if $(V),,@)
 empty   :=
 comma   := ,
 OUT     := $(BUILD)$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))
@@ -56,34 +58,41 @@ deps:
 	@deploy/install-deps build
 
 $(OUT)/querygate: $(MAIN) $(LIB)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	@echo '  CC  $@'
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(LIB): $(filter-out $(MAIN),$(OBJ)) $(LL_OBJ)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	@echo '  AR  $@'
+	$(Q)$(AR) rcs $@ $^
 
 $(OUT)/obj/%.o: %.c VERSION
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(WARN) -c -o $@ $<
+	@echo '  CC  $@'
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(WARN) -c -o $@ $<
 
 # Debian ships llhttp as generated sources (package node-llhttp); strict mode is a compile option.
 $(OUT)/obj/llhttp/%.o: $(LLHTTP)/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -DLLHTTP_STRICT_MODE=1 $(CFLAGS) -c -o $@ $<
+	@echo '  CC  $@'
+	$(Q)$(CC) $(CPPFLAGS) -DLLHTTP_STRICT_MODE=1 $(CFLAGS) -c -o $@ $<
 
 # Unit tests include the .c under test, so its own archive member is left out by the linker.
 $(OUT)/unit/%: tests/unit/%.c $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(filter-out -Wmissing-prototypes,$(WARN)) $(LDFLAGS) -o $@ $< $(LIB) $(LDLIBS) -lcmocka
+	@echo '  CC  $@'
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter-out -Wmissing-prototypes,$(WARN)) $(LDFLAGS) -o $@ $< $(LIB) $(LDLIBS) -lcmocka
 
 # A fuzz target and a main() that runs it over files: the corpus as a test, with any compiler.
 $(OUT)/fuzz/%: tests/fuzz/%.c tests/fuzz/replay.c $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(filter-out -Wmissing-prototypes,$(WARN)) $(LDFLAGS) -o $@ $< tests/fuzz/replay.c $(LIB) $(LDLIBS)
+	@echo '  CC  $@'
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter-out -Wmissing-prototypes,$(WARN)) $(LDFLAGS) -o $@ $< tests/fuzz/replay.c $(LIB) $(LDLIBS)
 
 $(OUT)/bench/%: tests/bench/%.c $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(filter-out -Wmissing-prototypes,$(WARN)) $(LDFLAGS) -o $@ $< $(LIB) $(LDLIBS)
+	@echo '  CC  $@'
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter-out -Wmissing-prototypes,$(WARN)) $(LDFLAGS) -o $@ $< $(LIB) $(LDLIBS)
 
 unit: $(UNIT)
 replay: $(REPLAY)
@@ -112,11 +121,11 @@ attacks:
 	@$(SUBMAKE) SAN= binary
 	@QUERYGATE_BIN=$(abspath $(BUILD)/querygate) $(PYTHON) -m pytest -p no:cacheprovider -q -rA tests/attacks
 
-# ROUNDS, SECS, CASES, SET: see tests/bench/run.sh.
+# ROUNDS, SECS, CASES, SET: see tests/bench/run.py.
 bench:
 	@deploy/install-deps build bench
 	@$(SUBMAKE) SAN= binary bench-tools
-	@BUILD=$(BUILD) tests/bench/run.sh
+	@$(PYTHON) tests/bench/run.py --build $(BUILD)
 
 # Every C file; a check that finds anything fails.
 C_FILES := $(SRC) $(wildcard tests/unit/*.c tests/fuzz/*.c tests/bench/*.c) \
@@ -139,7 +148,8 @@ FUZZERS := $(patsubst tests/fuzz/%.c,$(OUT)/run/%,$(wildcard tests/fuzz/fuzz_*.c
 fuzzers: $(FUZZERS)
 $(OUT)/run/%: tests/fuzz/%.c $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $< $(LIB) $(LDLIBS)
+	@echo '  CC  $@'
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $< $(LIB) $(LDLIBS)
 fuzz:
 	@deploy/install-deps build fuzz
 	@$(SUBMAKE) CC=clang-14 WARN= OUT=$(BUILD)/fuzz SAN=fuzzer-no-link,address,undefined fuzzers
