@@ -23,7 +23,7 @@ static bool decode(struct bytes raw, char *out, size_t *len) {
     for (size_t i = 0; i < raw.len; i++) {
         char c = raw.at[i];
         if (c == '%') {
-            c = (char)(http1_hex(raw.at[i + 1]) << 4 | http1_hex(raw.at[i + 2]));
+            c = (char)(http1_hex(raw.at[i + 1]) * 16 + http1_hex(raw.at[i + 2]));
             if (!http1_is(c, CLASS_PATH) || c == '/')
                 return false;
             i += 2;

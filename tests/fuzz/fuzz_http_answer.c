@@ -29,14 +29,9 @@ static void check_accepted(const struct http1_head *head) {
 
 static void play(struct harness *h, const char *method, struct bytes text, size_t first,
                  size_t step) {
-    size_t n = first < text.len ? first : text.len;
     harness_open(h, false, method);
     h->accepted = check_accepted;
-    harness_feed(h, bytes_of(text.at, n));
-    for (; n < text.len && h->status == 0; n += step) {
-        step = step < text.len - n ? step : text.len - n;
-        harness_feed(h, bytes_of(text.at + n, step));
-    }
+    harness_play(h, text, first, step);
     harness_close(h);
 }
 

@@ -125,4 +125,14 @@ static inline void harness_feed(struct harness *h, struct bytes piece) {
     }
 }
 
+/* Feeds text cut at `first`, then in pieces of `step` bytes. */
+static inline void harness_play(struct harness *h, struct bytes text, size_t first, size_t step) {
+    size_t n = first < text.len ? first : text.len;
+    harness_feed(h, bytes_of(text.at, n));
+    for (; n < text.len && h->status == 0; n += step) {
+        step = step < text.len - n ? step : text.len - n;
+        harness_feed(h, bytes_of(text.at + n, step));
+    }
+}
+
 #endif
