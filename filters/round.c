@@ -17,7 +17,6 @@ static const struct option options[] = {
     {.name = "digits",
      .type = OPTION_COUNT,
      .offset = offsetof(struct conf, digits),
-     .min = 0,
      .max = 9,
      .fallback = "2",
      .says = "Digits kept after the decimal point; half goes to even."},

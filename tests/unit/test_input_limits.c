@@ -162,6 +162,10 @@ static void the_last_of_many_counts(void **unused) {
 static void every_float_counts(void **unused) {
     (void)unused;
     char room[4 * 40 + 3];
+    struct tensor none = {.name = BYTES_LITERAL("x"), .dtype = DTYPE_FP32};
+    struct conf nowhere = {.inputs = RANGES(INPUT("x", 1e300, 1e300))};
+    struct query empty = {.inputs = &none, .input_count = 1, .rows = 1};
+    assert_int_equal(run(&nowhere, &empty).kind, VERDICT_PASS);
     for (uint32_t count = 1; count <= 40; count++)
         for (uint32_t bad = 0; bad <= count; bad++) {
             double values[40] = {0};

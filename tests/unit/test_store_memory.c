@@ -152,6 +152,20 @@ static void retry_after_is_exact(void **state) {
     }
 }
 
+/* A token of 7/s is no whole number of nanoseconds; 7000 of them are 1000 s all the same. */
+static void parts_of_a_nanosecond_add_up(void **state) {
+    (void)state;
+    static const struct store_rate sevens = {7, 1000000, 7000};
+    struct store *s = fresh();
+    for (int i = 0; i < 7000; i++)
+        assert_true(take(s, "k", &sevens, 1));
+    assert_int_equal(ask(s, BYTES_LITERAL("k"), &sevens, 7000).retry_after_us, 1000000000);
+    assert_true(take(s, "third", &third, 1)); /* due in 333333333 1/3 ns */
+    fake_ns += 333;
+    assert_int_equal(ask(s, BYTES_LITERAL("third"), &third, 1).retry_after_us, 333334);
+    s->ops->free(s);
+}
+
 static void more_than_the_burst_never(void **state) {
     (void)state;
     struct store *s = fresh();
@@ -233,6 +247,7 @@ static void full_table_fails_strict(void **state) {
     uint64_t held = 0, failed = 0;
     for (uint64_t i = 0; i < RATE_ENTRIES_MAX + RATE_ENTRIES_MAX / 8; i++) {
         struct store_answer out = take_number(s, i);
+        fake_ns += 100;
         held += out.status == STORE_DONE && out.admitted;
         failed += out.status == STORE_FAILED && !out.admitted;
     }
@@ -309,6 +324,7 @@ int main(void) {
         cmocka_unit_test(due_rate_is_given),
         cmocka_unit_test(burst_then_refusal),
         cmocka_unit_test(retry_after_is_exact),
+        cmocka_unit_test(parts_of_a_nanosecond_add_up),
         cmocka_unit_test(more_than_the_burst_never),
         cmocka_unit_test(a_rate_beyond_the_clock_fails),
         cmocka_unit_test(keys_are_bytes),

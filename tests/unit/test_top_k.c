@@ -75,6 +75,7 @@ static void rows_of_numbers(void **unused) {
         {2, SCORES_KEEP, OUT_LOGITS, {-3, 2, -4, -1, -5}, {LOW, 2, LOW, -1, LOW}},
         {1, SCORES_KEEP, OUT_LOGITS, {3, 2, 4, 1, 5}, {LOW, LOW, LOW, LOW, 5}},
         {2, SCORES_KEEP, OUT_LOGITS, {-1e9, 7, -1e9, -1e9, -1e9}, {-16384, 7, LOW, LOW, LOW}},
+        {2, SCORES_KEEP, OUT_LOGITS, {-2e4, 7, -3e4, N, N}, {-16384, 7, LOW, LOW, LOW}},
         {1, SCORES_KEEP, OUT_LOGITS, {-I, -I, N, -I, -I}, {-16384, LOW, LOW, LOW, LOW}},
         {1, SCORES_KEEP, OUT_LOGITS, {N, N, N, N, N}, {LOW, LOW, LOW, LOW, LOW}},
     };
