@@ -59,8 +59,9 @@ static void print_elements(const struct option *row, const struct option_list *l
     buf_add_char(out, map ? '}' : ']');
 }
 
-/* Absent as the reader leaves it: an empty string, list or map, or a section without what it must
- * have.  Printing these would give a file that does not read back. */
+/* Absent as the reader leaves it: an empty string, list or map, a zero where zero is not allowed,
+ * or a section without what it must have.  Printing these would give a file that does not read
+ * back. */
 static bool absent(const struct option *row, const void *value) {
     switch (row->type) {
     case OPTION_STRING:
@@ -70,7 +71,13 @@ static bool absent(const struct option *row, const void *value) {
     case OPTION_MAP:
         return ((const struct option_list *)value)->count == 0;
     case OPTION_CUSTOM:
-        return *(const struct yaml_node *const *)value == NULL;
+        return !row->required && *(const struct yaml_node *const *)value == NULL;
+    case OPTION_RATE:
+        return ((const struct rate *)value)->count == 0;
+    case OPTION_COUNT:
+    case OPTION_SIZE:
+    case OPTION_DURATION:
+        return row->min > 0 && *(const uint64_t *)value == 0;
     case OPTION_SECTION:
         for (const struct option *r = row->rows; r->type != OPTION_END; r++)
             if (r->required && absent(r, field(value, r)))
@@ -169,7 +176,7 @@ static void schema_elements(const struct option *row, const struct option_custom
     buf_add_str(out, map ? "\"type\": \"object\", \"additionalProperties\": "
                          : "\"type\": \"array\", \"items\": ");
     if (row->rows != NULL) {
-        options_schema(row->rows, custom, out);
+        options_schema(row->rows, NULL, custom, out);
     } else {
         buf_add_char(out, '{');
         schema_scalar(row, row->scalar, out);
@@ -227,9 +234,14 @@ static void schema_members(const struct option *rows, const struct option_custom
         buf_add_char(out, ']');
 }
 
-void options_schema(const struct option *rows, const struct option_custom *custom,
+void options_schema(const struct option *rows, const char *says, const struct option_custom *custom,
                     struct buf *out) {
     buf_add_char(out, '{');
+    if (says != NULL) {
+        buf_add_str(out, "\"description\": ");
+        buf_add_json(out, bytes_str(says));
+        buf_add_str(out, ", ");
+    }
     schema_members(rows, custom, out);
     buf_add_char(out, '}');
 }

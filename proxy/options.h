@@ -9,8 +9,8 @@
  *   - LIST and MAP: min and max bound the number of elements; a scalar element is unbounded;
  *   - STRING and FILE are never empty when given: empty means absent;
  *   - a section that is absent gets its rows' defaults, and its `required` rows do not count;
- *   - CUSTOM: the field is a `const struct yaml_node *`, the value as it stands (NULL: absent);
- *     struct option_custom prints it and describes it. */
+ *   - CUSTOM: the field is a `const struct yaml_node *`, the value as it stands (NULL: absent),
+ * good for as long as the tree is; struct option_custom prints it and describes it. */
 #ifndef QG_OPTIONS_H
 #define QG_OPTIONS_H
 
@@ -63,8 +63,11 @@ struct option_custom {
 
 void options_print(const struct option *rows, const void *conf, const struct option_custom *custom,
                    struct buf *out);
-/* The schema of a map with these rows: {"type": "object", ...}. */
-void options_schema(const struct option *rows, const struct option_custom *custom, struct buf *out);
+
+/* The schema of a map with these rows: {"type": "object", ...}.  says: its description, or NULL. */
+void options_schema(const struct option *rows, const char *says, const struct option_custom *custom,
+                    struct buf *out);
+
 /* A table of the rows, then each section's own table under a heading with its path. */
 void options_reference(const struct option *rows, const char *where, struct buf *out);
 

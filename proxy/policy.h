@@ -117,7 +117,7 @@ struct api_key {
 
 struct clients_conf {
     bool by_api_key;             /* clients.identify */
-    bool by_address, anonymous;  /* always equal: who proves nothing is known by its address */
+    bool by_address, anonymous;  /* equal: clients without a key are let in, known by address */
     struct bytes key_header;
     const struct api_key *keys; /* sorted by sha256 */
     uint32_t key_count;

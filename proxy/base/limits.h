@@ -82,6 +82,7 @@
 #define POLICIES_MAX 256
 #define TIERS_MAX 64                    /* of one model */
 #define FILTERS_MAX 32                  /* of one policy */
+#define CLIENT_ID_MAX 128               /* id or tier of a client */
 #define SECRET_BYTES_MIN 16             /* API keys and the pseudonym key */
 #define API_KEY_BYTES_MAX KIB(1)
 

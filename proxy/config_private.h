@@ -1,0 +1,57 @@
+/* config_private.h - one reading of a configuration, shared by config*.c. */
+#ifndef QG_CONFIG_PRIVATE_H
+#define QG_CONFIG_PRIVATE_H
+
+#include "config.h"
+#include "config_tables.h"
+#include "options.h"
+
+struct reading {
+    const struct config_io *io;
+    struct config *c;             /* being made */
+    struct config_file *file;     /* c->file, while it may be written */
+    const struct yaml_node *root; /* of the main file */
+    struct option_reader options; /* arena: the snapshot's; folder: the main file's */
+    struct diagnostics d;
+    struct arena *scratch; /* trees, texts of errors */
+    struct buf keys;       /* text of the key list, for the hash */
+};
+
+/* What the file says at `key` of `node`, or node itself: where an error points. */
+const struct yaml_node *config_at(const struct yaml_node *node, const char *key);
+
+/* The child of a list or map that became element i. */
+const struct yaml_node *config_element(const struct yaml_node *list, uint32_t i);
+
+/* "did you mean" for a name of a map, whose elements start with their name. */
+const char *config_name_hint(struct reading *r, const struct option_list *map, size_t element_size,
+                             struct bytes name);
+
+/* count zeroed elements of the snapshot, at least one.  NULL: said. */
+void *config_array(struct reading *r, uint32_t count, size_t size);
+
+/* "out of memory", at the top of the file. */
+void config_no_memory(struct reading *r);
+
+/* Fills out from out->text: "HOST:PORT", "[IPV6]:PORT", "unix:/PATH".  False: said at `at`. */
+bool config_address(struct reading *r, const struct yaml_node *at, struct address *out);
+
+/* Fills out from a URL http(s)://HOST:PORT.  False: said at `at`. */
+bool config_url(struct reading *r, const struct yaml_node *at, struct bytes url,
+                struct endpoint_conf *out);
+
+bool address_is_loopback(const struct address *a); /* or a local socket */
+
+/* The parts of the file, from c->file into the snapshot; what is wrong is added to r->d. */
+void config_link_listeners(struct reading *r);
+void config_link_upstreams(struct reading *r);
+void config_link_policies(struct reading *r);
+void config_link_models(struct reading *r);  /* after upstreams and policies */
+void config_link_clients(struct reading *r); /* after models: keys name their tiers */
+
+extern const struct config_io config_system_io;
+
+/* The key of pseudonyms that have no key file: random, one a process. */
+void config_process_key(unsigned char out[SHA256_BYTES]);
+
+#endif

@@ -1,0 +1,469 @@
+#include "config_tables.h"
+
+#include <pthread.h>
+
+#include "../proto/codec.h"
+#include "base/limits.h"
+#include "filter.h"
+
+#define ONE(name) +1
+enum {
+#define CODEC ONE
+    CODEC_COUNT = 0
+#include "../proto/codecs.def"
+#undef CODEC
+    ,
+#define FILTER ONE
+    FILTER_COUNT = 0
+#include "../filters/filters.def"
+#undef FILTER
+};
+
+static const char *protocols[CODEC_COUNT + 1], *filters[FILTER_COUNT + 1];
+
+static void fill_names(void) {
+    for (int i = 0; i < CODEC_COUNT; i++)
+        protocols[i] = codecs_all[i]->name;
+    for (int i = 0; i < FILTER_COUNT; i++)
+        filters[i] = filters_all[i]->name;
+}
+
+static void names_once(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, fill_names);
+}
+
+const char *const *config_protocols(void) {
+    names_once();
+    return protocols;
+}
+
+const char *const *config_filters(void) {
+    names_once();
+    return filters;
+}
+
+static const char *const listener_protocols[] = {"http", NULL};
+static const char *const store_failures[] = {"local", "closed", "open", NULL};
+static const char *const identify_words[] = {"api_key", "address", NULL};
+static const char *const anonymous_words[] = {"deny", "allow", NULL};
+static const char *const rows_words[] = {"auto", "first", "one", NULL};
+static const char *const mode_words[] = {"enforce", "observe", NULL};
+static const char *const bodies_words[] = {"decode", "relay", NULL};
+
+static const struct option listener_tls_rows[] = {
+    {.name = "cert",
+     .type = OPTION_FILE,
+     .offset = offsetof(struct tls_files, cert),
+     .required = true,
+     .says = "PEM file of the certificate and its chain."},
+    {.name = "key",
+     .type = OPTION_FILE,
+     .offset = offsetof(struct tls_files, key),
+     .required = true,
+     .says = "PEM file of its private key; refused when others may read it."},
+    {.type = OPTION_END},
+};
+
+static const struct option listener_rows[] = {
+    {.name = "name",
+     .type = OPTION_STRING,
+     .offset = offsetof(struct listener_file, conf.name),
+     .required = true,
+     .says = "The listener's name in logs and metrics."},
+    {.name = "address",
+     .type = OPTION_STRING,
+     .offset = offsetof(struct listener_file, conf.address.text),
+     .required = true,
+     .says = "HOST:PORT, [IPV6]:PORT or unix:/PATH to accept clients on."},
+    {.name = "protocol",
+     .type = OPTION_WORD,
+     .offset = offsetof(struct listener_file, conf.protocol),
+     .fallback = "http",
+     .words = listener_protocols,
+     .says = "What clients speak here: HTTP/1.1."},
+    {.name = "tls",
+     .type = OPTION_SECTION,
+     .offset = offsetof(struct listener_file, conf.tls),
+     .rows = listener_tls_rows,
+     .says = "Speak TLS 1.2 or 1.3. Absent: clear text."},
+    {.type = OPTION_END},
+};
+
+static const struct option admin_rows[] = {
+    {.name = "address",
+     .type = OPTION_STRING,
+     .offset = offsetof(struct address, text),
+     .required = true,
+     .says = "HOST:PORT on a loopback address, or unix:/PATH. Whoever reaches it reads the state "
+             "of the gate."},
+    {.type = OPTION_END},
+};
+
+static const struct option store_rows[] = {
+    {.name = "url",
+     .type = OPTION_STRING,
+     .offset = offsetof(struct store_file, url),
+     .fallback = "memory:",
+     .says = "Where counters live: `memory:`, the process itself, shared by its workers."},
+    {.name = "on_failure",
+     .type = OPTION_WORD,
+     .offset = offsetof(struct store_file, on_failure),
+     .fallback = "local",
+     .words = store_failures,
+     .says = "When the store does not answer: count in this process alone (local), refuse (closed) "
+             "or let pass uncounted (open)."},
+    {.type = OPTION_END},
+};
+
+#define LIMIT(field) .offset = offsetof(struct limits_conf, field), .name = #field
+static const struct option limits_rows[] = {
+    {LIMIT(max_body), .type = OPTION_SIZE, .min = 1, .max = (double)MIB(128), .fallback = "8MiB",
+     .says = "Largest request body, after content decoding; more is 413."},
+    {LIMIT(max_answer), .type = OPTION_SIZE, .min = 1, .max = (double)MIB(128), .fallback = "32MiB",
+     .says = "Largest body of an upstream's answer; more is 502."},
+    {LIMIT(connections), .type = OPTION_COUNT, .min = 1, .max = 1e6, .fallback = "10000",
+     .says = "Client connections at one time, of all listeners."},
+    {LIMIT(connections_per_address), .type = OPTION_COUNT, .min = 1, .max = 1e6, .fallback = "256",
+     .says = "Client connections at one time from one address (IPv6: one /64)."},
+    {LIMIT(head_timeout), .type = OPTION_DURATION, .min = (double)MS(100),
+     .max = (double)SECONDS(300), .fallback = "5s",
+     .says = "From a request's first byte to the end of its head; then 408."},
+    {LIMIT(body_timeout), .type = OPTION_DURATION, .min = (double)MS(100),
+     .max = (double)SECONDS(300), .fallback = "10s",
+     .says = "Longest pause within a request's body; then 408."},
+    {LIMIT(idle_timeout), .type = OPTION_DURATION, .min = (double)MS(100),
+     .max = (double)SECONDS(3600), .fallback = "60s",
+     .says = "How long a connection may be open between requests."},
+    {LIMIT(send_timeout), .type = OPTION_DURATION, .min = (double)MS(100),
+     .max = (double)SECONDS(300), .fallback = "10s",
+     .says = "How long a client may take nothing of its answer before the connection is closed."},
+    {LIMIT(drain_timeout), .type = OPTION_DURATION, .max = (double)SECONDS(3600), .fallback = "30s",
+     .says = "From SIGTERM to the end, whatever is still under way."},
+    {LIMIT(compressed_bodies), .type = OPTION_BOOL, .fallback = "true",
+     .says = "Accept gzip and deflate request bodies; false: 415."},
+    {.type = OPTION_END},
+};
+
+static const struct option log_rows[] = {
+    {.name = "access",
+     .type = OPTION_STRING,
+     .fallback = "off",
+     .says =
+         "File of the access log, relative to this file; `-` is standard output, `off` is none."},
+    {.type = OPTION_END},
+};
+
+static const struct option api_keys_rows[] = {
+    {.name = "header",
+     .type = OPTION_STRING,
+     .offset = offsetof(struct api_keys_file, header),
+     .fallback = "X-API-Key",
+     .says = "Header that carries the key; it does not go to the upstream."},
+    {.name = "file",
+     .type = OPTION_FILE,
+     .offset = offsetof(struct api_keys_file, file),
+     .required = true,
+     .says = "The list of keys (see keys.yaml below)."},
+    {.type = OPTION_END},
+};
+
+static const struct option pseudonym_rows[] = {
+    {.name = "file",
+     .type = OPTION_FILE,
+     .offset = offsetof(struct pseudonym_file, file),
+     .required = true,
+     .says = "File of 16 to 64 secret bytes, a newline at the end not counted; refused when others "
+             "may read it."},
+    {.name = "version",
+     .type = OPTION_COUNT,
+     .offset = offsetof(struct pseudonym_file, version),
+     .min = 1,
+     .max = 999999,
+     .fallback = "1",
+     .says = "Number of the key, the `1` of pseudonyms that begin with `k1:`; raise it with every "
+             "new key."},
+    {.type = OPTION_END},
+};
+
+static const struct option clients_rows[] = {
+    {.name = "identify",
+     .type = OPTION_LIST,
+     .offset = offsetof(struct clients_file, identify),
+     .required = true,
+     .min = 1,
+     .max = BY_COUNT,
+     .words = identify_words,
+     .scalar = OPTION_WORD,
+     .element_size = sizeof(int),
+     .says = "How clients are told apart: api_key, by a key in a header (an unknown or expired one "
+             "is refused, not taken for none); address, those without a key by their address "
+             "(IPv6: the /64), if `anonymous` allows it."},
+    {.name = "api_keys",
+     .type = OPTION_SECTION,
+     .offset = offsetof(struct clients_file, api_keys),
+     .rows = api_keys_rows,
+     .says = "API keys: needed for, and only for, `identify: [api_key]`."},
+    {.name = "anonymous",
+     .type = OPTION_WORD,
+     .offset = offsetof(struct clients_file, anonymous),
+     .words = anonymous_words,
+     .fallback = "deny",
+     .says = "Clients without a key: refused, or, with `address` in `identify`, let in."},
+    {.name = "pseudonym_key",
+     .type = OPTION_SECTION,
+     .offset = offsetof(struct clients_file, pseudonym_key),
+     .rows = pseudonym_rows,
+     .says = "The key that turns client ids into the pseudonyms of logs and alerts. Absent: a "
+             "random one, so pseudonyms begin with `k0:` and change with every start."},
+    {.type = OPTION_END},
+};
+
+static const struct option upstream_tls_rows[] = {
+    {.name = "ca",
+     .type = OPTION_FILE,
+     .offset = offsetof(struct tls_files, ca),
+     .says = "PEM file of the authorities that may vouch for the server. Absent: the system's."},
+    {.name = "name",
+     .type = OPTION_STRING,
+     .offset = offsetof(struct tls_files, name),
+     .says = "Name the server's certificate must bear. Absent: the URL's host."},
+    {.type = OPTION_END},
+};
+
+static const struct option health_rows[] = {
+    {.name = "path",
+     .type = OPTION_STRING,
+     .offset = offsetof(struct upstream_conf, health_path),
+     .required = true,
+     .says = "Path that answers 200 when the server is ready."},
+    {.name = "interval",
+     .type = OPTION_DURATION,
+     .offset = offsetof(struct upstream_conf, health_interval),
+     .min = (double)MS(100),
+     .max = (double)SECONDS(3600),
+     .fallback = "5s",
+     .says = "Time between two checks of a server."},
+    {.type = OPTION_END},
+};
+
+static const struct option upstream_rows[] = {
+    {.name = "protocol",
+     .type = OPTION_WORD,
+     .offset = offsetof(struct upstream_file, protocol),
+     .required = true,
+     .words = protocols,
+     .says = "Inference protocol of the servers and of the clients that are sent to them."},
+    {.name = "http",
+     .type = OPTION_LIST,
+     .offset = offsetof(struct upstream_file, http),
+     .required = true,
+     .min = 1,
+     .max = ENDPOINTS_MAX,
+     .scalar = OPTION_STRING,
+     .element_size = sizeof(struct bytes),
+     .says = "The servers, each http://HOST:PORT or https://HOST:PORT. Names are resolved when the "
+             "file is read, an IPv4 address first."},
+    {.name = "timeout",
+     .type = OPTION_DURATION,
+     .offset = offsetof(struct upstream_file, conf.timeout),
+     .min = (double)MS(1),
+     .max = (double)SECONDS(3600),
+     .fallback = "15s",
+     .says = "The whole request, from its last byte to the last byte of the answer; then 504."},
+    {.name = "connect_timeout",
+     .type = OPTION_DURATION,
+     .offset = offsetof(struct upstream_file, conf.connect_timeout),
+     .min = (double)MS(1),
+     .max = (double)SECONDS(300),
+     .fallback = "2s",
+     .says = "Until a connection stands, TLS included; then 504."},
+    {.name = "max_pending",
+     .type = OPTION_COUNT,
+     .offset = offsetof(struct upstream_file, conf.max_pending),
+     .min = 1,
+     .max = 1e6,
+     .fallback = "1024",
+     .says = "Calls of one worker at one time; more is 503."},
+    {.name = "tls",
+     .type = OPTION_SECTION,
+     .offset = offsetof(struct upstream_file, conf.tls),
+     .rows = upstream_tls_rows,
+     .says = "How https servers are verified."},
+    {.name = "health",
+     .type = OPTION_SECTION,
+     .offset = offsetof(struct upstream_file, conf),
+     .rows = health_rows,
+     .says = "Ask each server whether it is ready. Absent: only failed calls tell."},
+    {.type = OPTION_END},
+};
+
+static const struct option input_rows[] = {
+    {.name = "range",
+     .type = OPTION_LIST,
+     .offset = offsetof(struct input_file, range),
+     .required = true,
+     .min = 2,
+     .max = 2,
+     .scalar = OPTION_REAL,
+     .element_size = sizeof(double),
+     .says = "Lowest and highest value an element may have."},
+    {.type = OPTION_END},
+};
+
+static const struct option model_rows[] = {
+    {.name = "match",
+     .type = OPTION_STRING,
+     .offset = offsetof(struct model_file, conf.match),
+     .required = true,
+     .says =
+         "Name of the model, or the beginning of names and `*`. The first row that fits counts; "
+         "a model that fits none is refused."},
+    {.name = "upstream",
+     .type = OPTION_STRING,
+     .offset = offsetof(struct model_file, upstream),
+     .required = true,
+     .says = "Name of the upstream that serves it."},
+    {.name = "policy",
+     .type = OPTION_STRING,
+     .offset = offsetof(struct model_file, policy),
+     .required = true,
+     .says = "Name of the policy that applies."},
+    {.name = "tiers",
+     .type = OPTION_MAP,
+     .offset = offsetof(struct model_file, tiers),
+     .min = 1,
+     .max = TIERS_MAX,
+     .scalar = OPTION_STRING,
+     .element_size = sizeof(struct option_pair),
+     .says = "Other policies for clients of a tier: tier and policy name."},
+    {.name = "rows",
+     .type = OPTION_WORD,
+     .offset = offsetof(struct model_file, conf.rows),
+     .fallback = "auto",
+     .words = rows_words,
+     .says =
+         "How many queries a request is: auto, the first dimension if all inputs have the same, "
+         "else 1; first, the first dimension of the first input; one, always 1."},
+    {.name = "show_version",
+     .type = OPTION_BOOL,
+     .offset = offsetof(struct model_file, conf.declared.version_shown),
+     .fallback = "false",
+     .says = "Let the model's version out."},
+    {.name = "inputs",
+     .type = OPTION_MAP,
+     .offset = offsetof(struct model_file, inputs),
+     .min = 1,
+     .max = TENSORS_MAX,
+     .rows = input_rows,
+     .element_size = sizeof(struct input_file),
+     .says = "What is known of the inputs, by name."},
+    {.name = "outputs",
+     .type = OPTION_MAP,
+     .offset = offsetof(struct model_file, outputs),
+     .min = 1,
+     .max = TENSORS_MAX,
+     .words = output_kind_names,
+     .scalar = OPTION_WORD,
+     .element_size = sizeof(struct option_pair),
+     .says = "The outputs that may leave, and what each is; all others are dropped."},
+    {.type = OPTION_END},
+};
+
+static const struct option policy_rows[] = {
+    {.name = "mode",
+     .type = OPTION_WORD,
+     .offset = offsetof(struct policy_file, mode),
+     .fallback = "enforce",
+     .words = mode_words,
+     .says = "observe: decide, count and log, but change and refuse nothing."},
+    {.name = "bodies",
+     .type = OPTION_WORD,
+     .offset = offsetof(struct policy_file, bodies),
+     .fallback = "decode",
+     .words = bodies_words,
+     .says = "relay: bodies pass unread, so only filters that need none may stand here."},
+    {.name = "filters",
+     .type = OPTION_CUSTOM,
+     .offset = offsetof(struct policy_file, filters),
+     .required = true,
+     .says = "The filters, in the order they act; each is `NAME: {OPTIONS}`."},
+    {.type = OPTION_END},
+};
+
+static const struct option file_rows[] = {
+    {.name = "workers",
+     .type = OPTION_COUNT,
+     .offset = offsetof(struct config_file, workers),
+     .max = WORKERS_MAX,
+     .fallback = "0",
+     .says = "Worker threads; 0 is one for each core."},
+    {.name = "listeners",
+     .type = OPTION_LIST,
+     .offset = offsetof(struct config_file, listeners),
+     .required = true,
+     .min = 1,
+     .max = LISTENERS_MAX,
+     .rows = listener_rows,
+     .element_size = sizeof(struct listener_file),
+     .says = "Where clients connect."},
+    {.name = "admin",
+     .type = OPTION_SECTION,
+     .offset = offsetof(struct config_file, admin),
+     .rows = admin_rows,
+     .says = "The listener for operators: health, metrics, configuration. Absent: there is none."},
+    {.name = "store",
+     .type = OPTION_SECTION,
+     .offset = offsetof(struct config_file, store),
+     .rows = store_rows,
+     .says = "Where counters live."},
+    {.name = "limits",
+     .type = OPTION_SECTION,
+     .offset = offsetof(struct config_file, limits),
+     .rows = limits_rows,
+     .says = "Bounds on what clients may cost."},
+    {.name = "log",
+     .type = OPTION_SECTION,
+     .offset = offsetof(struct config_file, access_log),
+     .rows = log_rows,
+     .says = "Logs."},
+    {.name = "clients",
+     .type = OPTION_SECTION,
+     .offset = offsetof(struct config_file, clients),
+     .required = true,
+     .rows = clients_rows,
+     .says = "Who may ask."},
+    {.name = "upstreams",
+     .type = OPTION_MAP,
+     .offset = offsetof(struct config_file, upstreams),
+     .required = true,
+     .min = 1,
+     .max = UPSTREAMS_MAX,
+     .rows = upstream_rows,
+     .element_size = sizeof(struct upstream_file),
+     .says = "The inference servers, by a name of your choice."},
+    {.name = "models",
+     .type = OPTION_LIST,
+     .offset = offsetof(struct config_file, models),
+     .required = true,
+     .min = 1,
+     .max = MODELS_MAX,
+     .rows = model_rows,
+     .element_size = sizeof(struct model_file),
+     .says = "The models that may be asked: whatever is not here is refused."},
+    {.name = "policies",
+     .type = OPTION_MAP,
+     .offset = offsetof(struct config_file, policies),
+     .required = true,
+     .min = 1,
+     .max = POLICIES_MAX,
+     .rows = policy_rows,
+     .element_size = sizeof(struct policy_file),
+     .says = "What is done to queries and answers, by a name of your choice."},
+    {.type = OPTION_END},
+};
+
+const struct option *config_rows(void) {
+    names_once();
+    return file_rows;
+}

@@ -1,0 +1,96 @@
+/* config_tables.h - the file as it is written: one struct a section, filled by the option tables,
+ * before names are linked.  Private to config*.c.
+ *
+ * Where a section's fields are those of policy.h, the struct begins with policy.h's own and the
+ * table writes straight into it. */
+#ifndef QG_CONFIG_TABLES_H
+#define QG_CONFIG_TABLES_H
+
+#include "policy.h"
+#include "yaml.h"
+
+struct listener_file {
+    struct listener_conf conf;
+};
+
+struct store_file {
+    struct bytes url;
+    int on_failure; /* enum store_failure */
+};
+
+struct api_keys_file {
+    struct bytes header, file;
+};
+
+struct pseudonym_file {
+    struct bytes file;
+    uint64_t version;
+};
+
+struct clients_file {
+    struct option_list identify; /* int: enum identify_by */
+    int anonymous;               /* 0 deny, 1 allow */
+    struct api_keys_file api_keys;
+    struct pseudonym_file pseudonym_key;
+};
+enum identify_by { BY_API_KEY, BY_ADDRESS, BY_COUNT };
+
+struct upstream_file {
+    struct upstream_conf conf;
+    int protocol;            /* index into codecs_all */
+    struct option_list http; /* struct bytes */
+};
+
+struct input_file {
+    struct input_conf conf;
+    struct option_list range; /* double, two of them */
+};
+
+struct model_file {
+    struct model conf;
+    struct bytes upstream, policy;
+    struct option_list tiers;   /* struct option_pair: tier and policy */
+    struct option_list inputs;  /* struct input_file */
+    struct option_list outputs; /* struct option_pair: name and enum output_kind */
+};
+
+struct policy_file {
+    struct policy conf;
+    int mode;   /* 0 enforce, 1 observe */
+    int bodies; /* 0 decode, 1 relay */
+    const struct yaml_node *filters;
+};
+
+struct config_file {
+    uint64_t workers;
+    struct option_list listeners; /* struct listener_file */
+    struct address admin;
+    struct store_file store;
+    struct limits_conf limits;
+    struct bytes access_log;
+    struct clients_file clients;
+    struct option_list upstreams; /* struct upstream_file */
+    struct option_list models;    /* struct model_file */
+    struct option_list policies;  /* struct policy_file */
+};
+
+/* keys.yaml */
+struct key_file {
+    struct bytes id, sha256, tier, not_after;
+};
+struct keys_file {
+    struct option_list keys; /* struct key_file */
+};
+
+/* The table of struct config_file. */
+const struct option *config_rows(void);
+
+extern const struct option config_key_rows[]; /* of struct keys_file */
+
+/* The words of upstreams.*.protocol: the names of codecs_all, NULL-terminated. */
+const char *const *config_protocols(void);
+
+/* The names of filters_all, NULL-terminated. */
+const char *const *config_filters(void);
+
+#endif
