@@ -247,17 +247,17 @@ static struct verdict on_answer(struct filter_call *call, struct predictions *p)
 
 static void explain(const void *at, struct buf *out) {
     const struct conf *conf = at;
+    bool hide = conf->scores == SCORES_HIDE;
     if (conf->k == 1)
-        buf_add_str(out, "- of each row of scores only the best class is shown");
+        buf_printf(out, "- of each row of scores only the best class is shown, %s\n",
+                   hide ? "without its score" : "with its score");
     else
-        buf_printf(out, "- of each row of scores only the best %llu classes are shown",
-                   (unsigned long long)conf->k);
-    buf_add_str(out, conf->scores == SCORES_HIDE
-                         ? ", without scores and, where more than one, without their order\n"
-                         : ", with their scores as they then are\n");
-    if (conf->scores == SCORES_KEEP)
+        buf_printf(out, "- of each row of scores only the best %llu classes are shown, %s\n",
+                   (unsigned long long)conf->k,
+                   hide ? "without their scores and without their order" : "with their scores");
+    if (!hide)
         buf_add_str(out, "- kept scores tell how sure the model is, which membership tests and "
-                         "model copying live on: put round or noise before this\n");
+                         "model copying live on: at least round them\n");
     buf_add_str(out, "- the answer still shows the predicted class; exact top-1 labels still leak "
                      "the train-test gap, and no filter of answers changes that\n");
     buf_add_str(out, "- outputs declared labels, value, embedding, text, tokens or opaque are not "
