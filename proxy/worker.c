@@ -40,7 +40,7 @@ static struct event_base *base_new(void) {
     struct event_base *base = NULL;
     if (c == NULL)
         return NULL;
-    event_config_set_flag(c, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_PRECISE_TIMER);
+    event_config_set_flag(c, EVENT_BASE_FLAG_NOLOCK);
     base = event_base_new_with_config(c);
     event_config_free(c);
     return base;
