@@ -7,15 +7,11 @@
 
 #define LENGTH_HEADER "Inference-Header-Content-Length"
 
-static void error_format(struct codec_error *error, size_t from, const char *format, va_list args) {
-    vsnprintf(error->text + from, sizeof(error->text) - from, format, args);
-}
-
 enum codec_status oip_error(struct codec_error *error, enum codec_status status, const char *format,
                             ...) {
     va_list args;
     va_start(args, format);
-    error_format(error, 0, format, args);
+    vsnprintf(error->text, sizeof(error->text), format, args);
     va_end(args);
     return status;
 }
@@ -40,8 +36,9 @@ bool oip_fail(struct oip_reader *r, enum codec_status status, const char *format
     if (r->status != CODEC_OK)
         return false;
     r->status = status;
+    size_t place = write_place(r);
     va_start(args, format);
-    error_format(r->error, write_place(r), format, args);
+    vsnprintf(r->error->text + place, sizeof(r->error->text) - place, format, args);
     va_end(args);
     return false;
 }
