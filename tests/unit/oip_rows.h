@@ -173,7 +173,7 @@ static const struct {
 #define RAW(s)                                                                                     \
     { s, sizeof(s) - 1 }
 
-/* T-5.7: length "=" is the true length of the JSON part. */
+/* T-5.7: length "=" is the true length of the JSON part, "+" that of the body and one more. */
 static const struct {
     const char *json, *length;
     struct bytes binary;
@@ -194,12 +194,15 @@ static const struct {
     {IN(X), "12abc", RAW(""), CODEC_BAD, "digits"},
     {IN(X), "", RAW(""), CODEC_BAD, "digits"},
     {IN(X), "1234567890", RAW(""), CODEC_BAD, "digits"},
+    {IN(X), "0000000001", RAW(""), CODEC_BAD, "digits"},
+    {IN(X), "+", RAW(""), CODEC_BAD, "over the length"},
     {IN(X), "999999999", RAW(""), CODEC_BAD, "over the length"},
     {IN(X), "10", RAW(""), CODEC_BAD, NULL},
     {IN(X), "=", RAW("x"), CODEC_BAD, "1 bytes behind"},
     {BINARY("FP32", "[1]", "4"), NULL, RAW("\0\0\x80\x3f"), CODEC_BAD, NULL},
     {BINARY("FP32", "[1]", "4"), "=", RAW("\0\0\x80"), CODEC_BAD, "left of the body"},
     {BINARY("FP32", "[1]", "4"), "=", RAW("\0\0\x80\x3f\0"), CODEC_BAD, "1 bytes behind"},
+    {BINARY("FP32", "[1]", "8"), "=", RAW("\0\0\x80\x3f\0\0\0\0"), CODEC_BAD, "data: 8 bytes"},
     {BINARY("FP32", "[1]", "3"), "=", RAW("\0\0\x80"), CODEC_BAD, "inputs[0].data: 3 bytes"},
     {BINARY("FP32", "[2]", "4"), "=", RAW("\0\0\x80\x3f"), CODEC_BAD, "inputs[0].data"},
     {BINARY("FP32", "[1]", "0"), "=", RAW(""), CODEC_BAD, "inputs[0].data: 0 bytes"},
