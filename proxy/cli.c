@@ -132,7 +132,7 @@ static int go_help(const struct args *a) {
 }
 
 static int usage(const struct command *c) {
-    fprintf(stderr, "usage: querygate %s %s\n", c->name, c->usage);
+    fprintf(stderr, "usage: querygate %s%s%s\n", c->name, *c->usage != '\0' ? " " : "", c->usage);
     return EXIT_USAGE;
 }
 
@@ -225,8 +225,7 @@ int cli_main(int argc, char **argv, int (*run)(const char *config_path)) {
         name = "version";
     for (int i = 0; i < COMMAND_COUNT; i++)
         if (strcmp(name, commands[i].name) == 0)
-            return argc < 2 || read_args(&commands[i], argc - 1, argv + 1, &a)
-                       ? commands[i].go(&a)
-                       : usage(&commands[i]);
+            return read_args(&commands[i], argc - 2, argv + 2, &a) ? commands[i].go(&a)
+                                                                   : usage(&commands[i]);
     return unknown_command(name);
 }

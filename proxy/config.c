@@ -12,13 +12,6 @@ const struct yaml_node *config_at(const struct yaml_node *node, const char *key)
     return child != NULL ? child : node;
 }
 
-const struct yaml_node *config_element(const struct yaml_node *list, uint32_t i) {
-    const struct yaml_node *n = list->first;
-    while (i-- > 0)
-        n = n->next;
-    return n;
-}
-
 const char *config_name_hint(struct reading *r, const struct option_list *map, size_t element_size,
                              struct bytes name) {
     const char **names = arena_new_array(r->scratch, const char *, map->count + 1);
@@ -29,6 +22,18 @@ const char *config_name_hint(struct reading *r, const struct option_list *map, s
         names[i] = n->at != NULL ? n->at : "";
     }
     return diagnostics_hint(&r->d, name, names);
+}
+
+void config_check_name(struct reading *r, const struct yaml_node *at, struct bytes name) {
+    bool key = at->key_width > 0 && bytes_eq(at->key, name), ok = name.len <= CONFIG_NAME_MAX;
+    for (size_t i = 0; i < name.len && ok; i++) {
+        char c = ascii_lower(name.at[i]);
+        ok = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || strchr("._-", c) != NULL;
+    }
+    if (!ok)
+        diagnostics_add(&r->d, key ? at->key_place : at->place, key ? at->key_width : at->width,
+                        NULL, "a name has at most %d letters, digits, '.', '_' and '-'",
+                        CONFIG_NAME_MAX);
 }
 
 void config_no_memory(struct reading *r) {

@@ -279,20 +279,24 @@ static void take_pseudonym_key(struct reading *r, const struct yaml_node *client
 
 /* ---- Who may ask ---- */
 
-static void take_identify(struct reading *r, const struct yaml_node *list) {
+/* False: a word of the list was not understood, and what it meant cannot be judged. */
+static bool take_identify(struct reading *r, const struct yaml_node *list) {
     struct clients_conf *c = &r->c->clients;
     const int *words = r->file->clients.identify.at;
     const struct yaml_node *n = list->first;
-    bool listed[BY_COUNT] = {false};
+    uint32_t listed[BY_COUNT] = {0};
+    bool understood = r->file->clients.identify.count > 0;
     for (uint32_t i = 0; i < r->file->clients.identify.count; i++, n = n->next) {
-        if (listed[words[i]])
+        if (!bytes_is(n->text, config_identify_words[words[i]]))
+            understood = false;
+        else if (listed[words[i]]++ > 0)
             diagnostics_add(&r->d, n->place, n->width, NULL, "identify: '%s' is there twice",
-                            n->text.at != NULL ? n->text.at : "");
-        listed[words[i]] = true;
+                            n->text.at);
     }
-    c->by_api_key = listed[BY_API_KEY];
-    c->by_address = listed[BY_ADDRESS];
+    c->by_api_key = listed[BY_API_KEY] > 0;
+    c->by_address = listed[BY_ADDRESS] > 0;
     c->anonymous = r->file->clients.anonymous == 1;
+    return understood;
 }
 
 /* An address proves nothing, so letting clients in by it takes both words. */
@@ -318,22 +322,25 @@ static bool is_header_name(struct bytes name) {
     return name.len > 0 && name.len <= 64;
 }
 
-static void take_api_keys(struct reading *r, const struct yaml_node *clients) {
-    struct clients_conf *c = &r->c->clients;
-    const struct api_keys_file *file = &r->file->clients.api_keys;
+/* 'api_keys' and 'identify: [api_key]' belong together. */
+static void check_api_keys(struct reading *r, const struct yaml_node *clients) {
     const struct yaml_node *section = yaml_get(clients, "api_keys");
     const struct yaml_node *identify = config_at(clients, "identify");
-    const struct yaml_node *header = config_at(config_at(clients, "api_keys"), "header");
-    c->key_header = file->header;
-    if (c->by_api_key && section == NULL)
+    if (r->c->clients.by_api_key && section == NULL)
         diagnostics_add(&r->d, identify->place, identify->width, "api_keys: {file: keys.yaml}",
                         "'api_key' needs the option 'api_keys' in clients");
-    if (section == NULL)
-        return;
-    if (!c->by_api_key && r->file->clients.identify.count > 0)
+    if (!r->c->clients.by_api_key && section != NULL)
         diagnostics_add(&r->d, section->key_place, section->key_width,
                         "add 'api_key' to 'identify'",
                         "'api_keys' has no use: 'identify' does not say 'api_key'");
+}
+
+static void take_api_keys(struct reading *r, const struct yaml_node *clients) {
+    struct clients_conf *c = &r->c->clients;
+    const struct api_keys_file *file = &r->file->clients.api_keys;
+    const struct yaml_node *section = config_at(clients, "api_keys");
+    const struct yaml_node *header = config_at(section, "header");
+    c->key_header = file->header;
     if (c->key_header.len > 0 && !is_header_name(c->key_header))
         diagnostics_add(&r->d, header->place, header->width, NULL,
                         "expected a header's name of letters, digits and '-', not '%s'",
@@ -347,8 +354,9 @@ void config_link_clients(struct reading *r) {
     if (clients == NULL || clients->kind != YAML_MAP)
         return;
     take_pseudonym_key(r, clients);
-    take_identify(r, config_at(clients, "identify"));
-    if (r->file->clients.identify.count > 0)
+    if (take_identify(r, config_at(clients, "identify"))) {
         check_address(r, clients);
+        check_api_keys(r, clients);
+    }
     take_api_keys(r, clients);
 }

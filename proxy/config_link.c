@@ -45,6 +45,7 @@ void config_link_listeners(struct reading *r) {
         const struct yaml_node *tls = config_at(n, "tls");
         all[i] = from[i].conf;
         all[i].tls.on = all[i].tls.cert.len > 0;
+        config_check_name(r, config_at(n, "name"), all[i].name);
         look_at(r, config_at(tls, "cert"), all[i].tls.cert, false);
         look_at(r, config_at(tls, "key"), all[i].tls.key, true);
         if (all[i].address.text.len > 0 &&
@@ -97,6 +98,7 @@ void config_link_upstreams(struct reading *r) {
         return;
     r->c->upstreams = all;
     for (uint32_t i = 0; i < list->count; i++, n = n->next) {
+        config_check_name(r, n, from[i].conf.name);
         link_upstream(r, n, &from[i], &all[i]);
         all[i].index = i;
     }
@@ -175,11 +177,13 @@ void config_link_policies(struct reading *r) {
     const struct option_list *list = &r->file->policies;
     struct policy_file *from = list->at;
     struct policy *all = config_array(r, list->count, sizeof(struct policy));
+    const struct yaml_node *n = config_at(r->root, "policies")->first;
     if (all == NULL)
         return;
     r->c->policies = all;
-    for (uint32_t i = 0; i < list->count; i++) {
+    for (uint32_t i = 0; i < list->count; i++, n = n->next) {
         struct policy *p = &from[i].conf;
+        config_check_name(r, n, p->name);
         p->observe = from[i].mode == 1;
         p->relay = from[i].bodies == 1;
         if (p->name.len > 0 && from[i].filters != NULL)

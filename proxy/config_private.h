@@ -20,8 +20,9 @@ struct reading {
 /* What the file says at `key` of `node`, or node itself: where an error points. */
 const struct yaml_node *config_at(const struct yaml_node *node, const char *key);
 
-/* The child of a list or map that became element i. */
-const struct yaml_node *config_element(const struct yaml_node *list, uint32_t i);
+/* Names of ours stand in metrics and logs, so they are plain words.  `at` is where: a map's child
+ * whose key it is, or the value. */
+void config_check_name(struct reading *r, const struct yaml_node *at, struct bytes name);
 
 /* "did you mean" for a name of a map, whose elements start with their name. */
 const char *config_name_hint(struct reading *r, const struct option_list *map, size_t element_size,

@@ -45,7 +45,7 @@ const char *const *config_filters(void) {
 
 static const char *const listener_protocols[] = {"http", NULL};
 static const char *const store_failures[] = {"local", "closed", "open", NULL};
-static const char *const identify_words[] = {"api_key", "address", NULL};
+const char *const config_identify_words[] = {"api_key", "address", NULL};
 static const char *const anonymous_words[] = {"deny", "allow", NULL};
 static const char *const rows_words[] = {"auto", "first", "one", NULL};
 static const char *const mode_words[] = {"enforce", "observe", NULL};
@@ -164,7 +164,7 @@ static const struct option api_keys_rows[] = {
      .type = OPTION_FILE,
      .offset = offsetof(struct api_keys_file, file),
      .required = true,
-     .says = "The list of keys (see keys.yaml below)."},
+     .says = "The list of keys, described at the end."},
     {.type = OPTION_END},
 };
 
@@ -193,7 +193,7 @@ static const struct option clients_rows[] = {
      .required = true,
      .min = 1,
      .max = BY_COUNT,
-     .words = identify_words,
+     .words = config_identify_words,
      .scalar = OPTION_WORD,
      .element_size = sizeof(int),
      .says = "How clients are told apart: api_key, by a key in a header (an unknown or expired one "
@@ -357,7 +357,7 @@ static const struct option model_rows[] = {
      .max = TENSORS_MAX,
      .rows = input_rows,
      .element_size = sizeof(struct input_file),
-     .says = "What is known of the inputs, by name."},
+     .says = "What is known of the inputs, by name. (The filter `input_limits` is what refuses.)"},
     {.name = "outputs",
      .type = OPTION_MAP,
      .offset = offsetof(struct model_file, outputs),

@@ -90,6 +90,8 @@ extern const struct option config_key_rows[]; /* of struct keys_file */
 /* The words of upstreams.*.protocol: the names of codecs_all, NULL-terminated. */
 const char *const *config_protocols(void);
 
+extern const char *const config_identify_words[]; /* by enum identify_by */
+
 /* The names of filters_all, NULL-terminated. */
 const char *const *config_filters(void);
 

@@ -228,9 +228,11 @@ static const char *nearest(struct bytes word, const char *const *words) {
 }
 
 const char *diagnostics_hint(struct diagnostics *d, struct bytes word, const char *const *words) {
-    const char *near = nearest(word, words);
     struct bytes list = BYTES_LITERAL("");
     size_t count = 0;
+    if (d->count >= CONFIG_ERRORS_MAX) /* It would not be printed, and a long file costs. */
+        return NULL;
+    const char *near = nearest(word, words);
     if (near != NULL)
         return arena_printf(d->arena, "did you mean '%s'?", near).at;
     while (words[count] != NULL)

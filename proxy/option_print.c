@@ -281,7 +281,7 @@ static void reference_type(const struct option *row, struct buf *out) {
 
 static void reference_bound(const struct option *row, double v, struct buf *out) {
     uint64_t whole = (uint64_t)v;
-    if (v > 0 && (row->type == OPTION_SIZE || row->type == OPTION_DURATION))
+    if (row->type == OPTION_SIZE || row->type == OPTION_DURATION)
         option_format(row, &whole, out);
     else
         buf_printf(out, "%.15g", v);

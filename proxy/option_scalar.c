@@ -81,7 +81,10 @@ static void format_quantity(uint64_t v, const struct unit *units, struct buf *ou
 }
 
 void option_format_duration(uint64_t us, struct buf *out) {
-    format_quantity(us, durations, out);
+    if (us == 0)
+        buf_add_str(out, "0s");
+    else
+        format_quantity(us, durations, out);
 }
 
 /* Which type the row's values have: of a list or map, its elements. */
@@ -122,8 +125,8 @@ static const char *expected(enum option_type type) {
 static void format_bound(enum option_type type, double v, struct buf *out) {
     if (type == OPTION_SIZE)
         format_quantity((uint64_t)v, sizes, out);
-    else if (type == OPTION_DURATION && v > 0)
-        format_quantity((uint64_t)v, durations, out);
+    else if (type == OPTION_DURATION)
+        option_format_duration((uint64_t)v, out);
     else
         buf_printf(out, "%.15g", v);
 }
@@ -291,7 +294,7 @@ void option_format(const struct option *row, const void *value, struct buf *out)
         format_quantity(*count, sizes, out);
         break;
     case OPTION_DURATION:
-        format_quantity(*count, durations, out);
+        option_format_duration(*count, out);
         break;
     case OPTION_RATE:
         format_rate(value, out);

@@ -76,6 +76,7 @@
 #define CONFIG_ARENA_MAX MIB(256)       /* a snapshot, or the trees it was read from */
 #define CONFIG_ERRORS_MAX 100
 #define WORKERS_MAX 64
+#define CONFIG_NAME_MAX 64              /* of a listener, upstream or policy */
 #define LISTENERS_MAX 64
 #define UPSTREAMS_MAX 256
 #define MODELS_MAX 1024
