@@ -93,17 +93,26 @@ void buf_printf(struct buf *b, const char *format, ...) {
     va_end(again);
 }
 
+static bool is_plain(unsigned char c) {
+    return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+}
+
 void buf_add_json(struct buf *b, struct bytes s) {
     buf_add_char(b, '"');
     while (s.len > 0) {
+        size_t n = 0;
+        while (n < s.len && is_plain((unsigned char)s.at[n]))
+            n++;
+        buf_add(b, s.at, n);
+        s = bytes_skip(s, n);
+        if (s.len == 0)
+            break;
         unsigned char c = (unsigned char)s.at[0];
-        size_t n = 1;
+        n = 1;
         if (c == '"' || c == '\\')
             buf_printf(b, "\\%c", c);
-        else if (c < 0x20 || c == 0x7f)
-            buf_printf(b, "\\u%04x", c);
         else if (c < 0x80)
-            buf_add_char(b, (char)c);
+            buf_printf(b, "\\u%04x", c);
         else if ((n = utf8_length(s)) > 0)
             buf_add(b, s.at, n);
         else
