@@ -74,21 +74,22 @@ static inline uint64_t json_eight_value(uint64_t w) {
     return w * (1 + ((uint64_t)10000 << 32)) >> 32;
 }
 
-/* *m x 10^k + the first k digits of w; k < 8.  False: more than 64 bits. */
-static inline bool json_append(uint64_t *m, uint64_t w, unsigned k) {
-    uint64_t value = json_eight_value((w << (56 - 8 * k)) << 8);
-    return !__builtin_mul_overflow(*m, json_power_u64[k], m) &&
-           !__builtin_add_overflow(*m, value, m);
+/* m x 10^k + the first k digits of w; k < 8. */
+static inline uint64_t json_append(uint64_t m, uint64_t w, unsigned k) {
+    return m * json_power_u64[k] + json_eight_value((w << (56 - 8 * k)) << 8);
 }
 
-/* The digits of a fraction, up to 23.  NULL: none, or more, or more than 64 bits hold. */
+/* The digits of a fraction, up to 23, whether 64 bits hold them or not.  NULL: more. */
 static inline const char *json_quick_fraction(const char *p, uint64_t *m) {
-    const char *first = p;
     uint64_t w = json_eight(p), stop = json_eight_stop(w);
-    for (int i = 0; i < 2 && stop == 0; i++) {
-        if (__builtin_mul_overflow(*m, 100000000, m) ||
-            __builtin_add_overflow(*m, json_eight_value(w), m))
-            return NULL;
+    if (stop == 0) {
+        *m = *m * 100000000 + json_eight_value(w);
+        p += 8;
+        w = json_eight(p);
+        stop = json_eight_stop(w);
+    }
+    if (stop == 0) {
+        *m = *m * 100000000 + json_eight_value(w);
         p += 8;
         w = json_eight(p);
         stop = json_eight_stop(w);
@@ -96,8 +97,7 @@ static inline const char *json_quick_fraction(const char *p, uint64_t *m) {
     if (stop == 0)
         return NULL;
     unsigned k = (unsigned)__builtin_ctzll(stop) / 8;
-    if (!json_append(m, w, k) || p + k == first)
-        return NULL;
+    *m = json_append(*m, w, k);
     return p + k;
 }
 
@@ -123,6 +123,7 @@ static inline const char *json_number_quick(const char *at, struct json_number *
     n->negative = *p == '-';
     p += n->negative;
     n->digits = (unsigned char)(*p - '0');
+    ptrdiff_t digits = n->digits != 0; /* that count */
     if (n->digits < 10 && p[1] == '.') {
         p++;
     } else {
@@ -130,7 +131,8 @@ static inline const char *json_number_quick(const char *at, struct json_number *
         unsigned k = stop == 0 ? 8 : (unsigned)__builtin_ctzll(stop) / 8;
         if (k == 8 || k == 0 || (k > 1 && *p == '0'))
             return NULL;
-        n->digits = json_eight_value((w << (56 - 8 * k)) << 8);
+        n->digits = json_append(0, w, k);
+        digits = k;
         p += k;
     }
     n->exponent = 0;
@@ -138,7 +140,8 @@ static inline const char *json_number_quick(const char *at, struct json_number *
     n->dropped = false;
     if (*p == '.') {
         const char *fraction = p + 1;
-        if ((p = json_quick_fraction(fraction, &n->digits)) == NULL)
+        p = json_quick_fraction(fraction, &n->digits);
+        if (p == NULL || p == fraction || digits + (p - fraction) > 19)
             return NULL;
         n->exponent = (int32_t)(fraction - p);
         n->whole = false;
@@ -171,7 +174,7 @@ static inline bool json_quick_fp32(uint64_t digits, int exponent, float *out) {
     uint64_t bits;
     memcpy(&bits, &v, sizeof(bits));
     bool tie = (uint32_t)(bits & 0x1fffffff) - 0x0ffffff8u <= 0x10;
-    bool normal = (v >= 0x1p-126) & (v < 0x1p127);
+    bool normal = (v >= 0x1p-126) & (v < 0x1.ffffffp127);
     *out = (float)v;
     return (normal | (digits == 0)) && !tie;
 }

@@ -15,6 +15,7 @@ struct filling {
     enum dtype type;
     size_t size; /* of an element; of BYTES: the length in front */
     uint64_t most;
+    size_t room_max;      /* where `most` elements end; of BYTES there is no telling */
     uint64_t integer_max; /* of integers: what fits beside the sign */
     bool is_signed;
     char *at;
@@ -61,9 +62,7 @@ static size_t smaller(size_t a, size_t b) {
 static bool first_room(struct filling *f) {
     size_t left = (size_t)(f->end - f->text);
     size_t elements = smaller(left / 2 + 1, left / 16 < 1024 ? 1024 : left / 16);
-    if (f->type != DTYPE_BYTES && f->most < elements)
-        elements = (size_t)f->most;
-    return set_room(f, elements * f->size);
+    return set_room(f, smaller(elements * f->size, f->room_max));
 }
 
 /* Room for `need` more bytes, and as many as the text ahead will fill if it goes on as it has; but
@@ -73,7 +72,7 @@ static bool grow(struct filling *f, const char *p, size_t need) {
     double guess = (double)f->len * (1 + 1.1 * ahead);
     double least = 1.25 * (double)f->room, most = 4 * (double)f->room;
     size_t room = (size_t)(guess < least ? least : guess > most ? most : guess);
-    return set_room(f, room > f->len + need ? room : f->len + need);
+    return set_room(f, smaller(room > f->len + need ? room : f->len + need, f->room_max));
 }
 
 static const char *scan(struct filling *f, const char *p, struct json_number *n) {
@@ -210,7 +209,7 @@ static inline __attribute__((always_inline)) const char *row(struct filling *f, 
     for (bool over = false; !over && p != NULL;) {
         if ((size_t)(full - to) < size) {
             f->len = (size_t)(to - f->at);
-            if (f->len / size >= f->most)
+            if (f->len == f->room_max)
                 return fail(f, JSON_LIMIT, p, "too many elements");
             if (!grow(f, p, size))
                 return NULL;
@@ -335,8 +334,10 @@ static const char *next_row(struct filling *f, const char *p, bool *over) {
         if (p >= f->end || (*p != ',' && *p != ']'))
             return fail(f, JSON_MALFORMED, p, "expected , or ]");
     } while (*p++ == ']');
-    for (; level < f->t->nested_rank - 1; level++) {
+    for (bool first = true; level < f->t->nested_rank - 1; level++, first = false) {
         p = json_space(p, f->end);
+        if (!first && p < f->end && *p == ']')
+            return fail(f, JSON_TYPE, p, "arrays nested unevenly");
         if (p >= f->end || *p != '[')
             return fail_value(f, p, "arrays nested unevenly");
         p++;
@@ -380,6 +381,8 @@ bool json_tensor(struct json_reader *r, enum dtype type, uint64_t most, struct j
     };
     if (f.size == 0)
         return json_fail(r, JSON_TYPE, r->at, "no such datatype");
+    if (type == DTYPE_BYTES || __builtin_mul_overflow(most, f.size, &f.room_max))
+        f.room_max = SIZE_MAX;
     f.integer_max = UINT64_MAX >> (64 - 8 * f.size + f.is_signed);
     return fill(&f);
 }

@@ -126,12 +126,13 @@ static double smallest_normal(enum dtype type) {
     return type == DTYPE_FP64 ? 0x1p-1022 : type == DTYPE_FP16 ? 0x1p-14 : 0x1p-126;
 }
 
-/* v > 0 to 17 digits, perhaps one off.  False: outside the table. */
-static bool seventeen(double v, struct decimal *d) {
+/* v > 0 cut to its first 17 to 19 digits, the last of them perhaps two too small.  False: outside
+ * the table. */
+static bool first_digits(double v, struct decimal *d) {
     uint64_t bits;
     memcpy(&bits, &v, sizeof(bits));
     int power = (int)(bits >> 52) - 1023;
-    int q = 16 - ((power * 19728) >> 16); /* 16 - floor(log10 v), or one more */
+    int q = 17 - ((power * 19728) >> 16); /* 19728 / 65536: log10(2) */
     if (power == -1023 || q < -JSON_POWER_MAX || q > JSON_POWER_MAX)
         return false;
     uint64_t mantissa = (bits << 11) | (uint64_t)1 << 63;
@@ -139,58 +140,76 @@ static bool seventeen(double v, struct decimal *d) {
         (unsigned __int128)mantissa * json_power_significand[q + JSON_POWER_MAX];
     /* v x 10^q = product x 2^(power - 63 + the table's exponent) */
     int down = 63 - power - json_power_exponent(q);
-    uint64_t half = (uint64_t)1 << (down - 65);
-    d->digits = ((uint64_t)(product >> 64) + half) >> (down - 64);
+    d->digits = (uint64_t)(product >> down);
     d->exponent = -q;
     return true;
 }
 
-/* d to n digits. */
-static struct decimal shorten(struct decimal d, int n) {
+/* d cut to n digits; *nearer: and one more in the last place would be nearer; *close: it is a near
+ * thing, and d is not exact enough to tell. */
+static struct decimal cut(struct decimal d, int n, bool *nearer, bool *close) {
     int more = count_digits(d.digits) - n;
-    if (more <= 0)
-        return d;
-    d.digits = (d.digits + json_power_u64[more] / 2) / json_power_u64[more];
-    d.exponent += more;
-    return d;
+    uint64_t unit = json_power_u64[more > 0 ? more : 0], rest = d.digits % unit;
+    *nearer = rest >= unit - rest;
+    *close = rest + 4 >= unit - rest && rest <= unit - rest + 4;
+    return (struct decimal){d.digits / unit, d.exponent + (more > 0 ? more : 0)};
+}
+
+/* The nearest decimal of n digits that reads back as v; false: there is none, or (!*decided) that
+ * cannot be said here. */
+static bool try_digits(double v, enum dtype type, struct decimal from, int n, struct decimal *d,
+                       bool *decided) {
+    bool up, close;
+    struct decimal low = cut(from, n, &up, &close), high = {low.digits + 1, low.exponent};
+    *d = up ? high : low;
+    if (reads_back(*d, type, v, decided))
+        return true;
+    if (!*decided || !close)
+        return false;
+    *d = up ? low : high;
+    return reads_back(*d, type, v, decided);
 }
 
 static bool shortest(double v, enum dtype type, struct decimal *d) {
-    struct decimal whole;
-    bool decided;
-    int first = v < smallest_normal(type) ? 1 : digits_safe(type);
-    if (!seventeen(v, &whole))
+    struct decimal from;
+    bool decided = true, found = false;
+    int n = v < smallest_normal(type) ? 1 : digits_safe(type);
+    if (!first_digits(v, &from))
         return false;
-    for (int n = first; n <= digits_enough(type); n++) {
-        *d = shorten(whole, n);
-        if (reads_back(*d, type, v, &decided))
-            return true;
-        if (!decided)
-            return false;
-    }
-    return false;
+    for (; decided && !found && n <= digits_enough(type); n++)
+        found = try_digits(v, type, from, n, d, &decided);
+    return found;
 }
 
-static bool same_number(const char *text, enum dtype type, double v) {
+/* v > 0 to n digits, by the C library. */
+static struct json_number printed(char *text, double v, int n) {
+    struct json_number number;
+    bool too_long;
+    int length = snprintf(text, NUMBER_ROOM, "%.*e", n - 1, v);
+    require(json_number_scan(text, text + length, &number, &too_long) != NULL);
+    return number;
+}
+
+static bool same_number(const struct json_number *n, enum dtype type, double v) {
+    float f;
+    double d;
     uint16_t half, want;
     if (type == DTYPE_FP64)
-        return strtod(text, NULL) == v;
+        return json_number_fp64(n, &d) && d == v;
     if (type == DTYPE_FP32)
-        return strtof(text, NULL) == (float)v;
-    struct json_number n;
-    bool too_long;
+        return json_number_fp32(n, &f) && f == (float)v;
     dtype_write(type, v, &want);
-    return json_number_scan(text, text + strlen(text), &n, &too_long) != NULL &&
-           json_number_16(&n, type, &half) && half == want;
+    return json_number_16(n, type, &half) && half == want;
 }
 
-static char *put_slow(char *to, double v, enum dtype type) {
-    int first = fabs(v) < smallest_normal(type) ? 1 : digits_safe(type);
-    for (int n = first;; n++) {
-        int length = snprintf(to, NUMBER_ROOM, "%.*g", n, v);
-        if (n == digits_enough(type) || same_number(to, type, v))
-            return to + length;
-    }
+static struct decimal shortest_slow(double v, enum dtype type) {
+    char text[NUMBER_ROOM];
+    struct json_number number;
+    int n = v < smallest_normal(type) ? 1 : digits_safe(type);
+    do
+        number = printed(text, v, n);
+    while (n++ < digits_enough(type) && !same_number(&number, type, v));
+    return (struct decimal){number.digits, number.exponent};
 }
 
 /* The room is there. */
@@ -211,7 +230,7 @@ static char *put_number(char *to, double v, enum dtype type) {
         return put_decimal(to, v < 0, d);
     }
     if (!shortest(magnitude, type, &d))
-        return put_slow(to, v, type);
+        d = shortest_slow(magnitude, type);
     strip_zeros(&d);
     return put_decimal(to, v < 0, d);
 }

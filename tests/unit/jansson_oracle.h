@@ -1,7 +1,8 @@
 /* jansson_oracle.h - jansson beside the reader it checks.
  *
  * jansson.h and proto/json.h share names; a test that needs both includes this instead of
- * jansson.h.  Nobody here needs what is renamed: the constructors of values. */
+ * jansson.h.  Nobody here needs the constructors that are renamed; but mind that json_is_array and
+ * the like expand to our names: compare json_typeof with JANSSON_ARRAY and so on. */
 #ifndef QG_JANSSON_ORACLE_H
 #define QG_JANSSON_ORACLE_H
 
