@@ -1,4 +1,4 @@
-/* JSON bodies of the Open Inference Protocol: a byte of flags ('Q' and below: a request, from 0x80
+/* JSON bodies of the Open Inference Protocol: a byte of flags (below 0x80: a request, from 0x80
  * on: an answer), then the body. */
 #include "oip_fuzz.h"
 

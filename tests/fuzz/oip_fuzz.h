@@ -78,7 +78,7 @@ static void fuzz_query(struct arena *a, const struct message *m) {
     free((char *)again.body.at);
 }
 
-/* Only keys of ours, only names that are declared; to the message's JSON part. */
+/* Only keys of ours, and only names that are declared. */
 static void check_released(struct arena *a, const struct message *m) {
     static const char *const top[] = {"model_name", "id", "outputs", NULL};
     static const char *const inner[] = {"name", "datatype", "shape", "data", "parameters", NULL};
