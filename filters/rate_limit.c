@@ -8,8 +8,9 @@
 #define PREFIX_MAX     192
 #define BURST_US_MAX   3e15 /* what the store can hold in one debt: 95 years */
 
-enum per { PER_CLIENT, PER_MODEL, PER_CLIENT_AND_MODEL, PER_EVERYONE };
-static const char *const per_words[] = {"client", "model", "client+model", "everyone", NULL};
+enum per { PER_CLIENT, PER_ADDRESS, PER_MODEL, PER_CLIENT_AND_MODEL, PER_EVERYONE };
+static const char *const per_words[] = {"client",       "address",  "model",
+                                        "client+model", "everyone", NULL};
 
 enum on_failure { ON_FAILURE_CLOSED, ON_FAILURE_OPEN };
 static const char *const on_failure_words[] = {"closed", "open", NULL};
@@ -37,8 +38,9 @@ static const struct option options[] = {
      .offset = offsetof(struct conf, per),
      .fallback = "client",
      .words = per_words,
-     .says = "Who shares a bucket: all queries of one client, of one model, of one client to one "
-             "model, or everyone's. An anonymous client is its address."},
+     .says = "Who shares a bucket: all queries of one client, from one address (IPv6: one /64), to "
+             "one model, of one client to one model, or everyone's. An anonymous client is its "
+             "address."},
     {.name = "queries",
      .type = OPTION_RATE,
      .offset = offsetof(struct conf, queries),
@@ -125,7 +127,8 @@ static const char *period_text(uint64_t us) {
 }
 
 static void explain_rate(const struct conf *conf, struct buf *out) {
-    static const char *const whose[] = {"of each client", "to each model, all clients together",
+    static const char *const whose[] = {"of each client", "from each address",
+                                        "to each model, all clients together",
                                         "of each client to each model", "of everyone together"};
     const struct rate *r = rate_of(conf);
     const char *period = period_text(r->period_us);
@@ -190,9 +193,11 @@ static void append(char **to, const void *from, size_t len) {
 static struct bytes bucket_key(struct filter_call *call) {
     const struct conf *conf = call->conf;
     struct bytes client = call->client->key, model = call->model_name;
+    if (conf->per == PER_ADDRESS)
+        client = call->client->address;
     if (conf->per == PER_MODEL || conf->per == PER_EVERYONE)
         client = bytes_of(NULL, 0);
-    if (conf->per == PER_CLIENT || conf->per == PER_EVERYONE)
+    if (conf->per != PER_MODEL && conf->per != PER_CLIENT_AND_MODEL)
         model = bytes_of(NULL, 0);
     uint32_t client_len = (uint32_t)client.len;
     size_t len = conf->prefix_len + sizeof(client_len) + client.len + model.len;

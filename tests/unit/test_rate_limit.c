@@ -201,19 +201,21 @@ static void answers_become_verdicts(void **unused) {
 
 struct asked {
     struct conf conf;
-    const char *client, *model;
+    const char *client, *model, *address;
 };
 
 static bool same_bucket(const struct asked *a, const struct asked *b) {
     char key[sizeof(seen.key)];
     struct conf conf = checked(a->conf);
     client.key = bytes_str(a->client);
+    client.address = bytes_str(a->address);
     call.model_name = bytes_str(a->model);
     run(&conf);
     size_t len = seen.key_len;
     memcpy(key, seen.key, len);
     conf = checked(b->conf);
     client.key = bytes_str(b->client);
+    client.address = bytes_str(b->address);
     call.model_name = bytes_str(b->model);
     run(&conf);
     return len == seen.key_len && memcmp(key, seen.key, len) == 0;
@@ -233,6 +235,14 @@ static void buckets_are_shared_only_by_the_same(void **unused) {
         {{RULE(.burst = 9), "a", "m"}, {RULE(.burst = 8), "a", "m"}, false},
         {{RULE(.per = PER_CLIENT), "a", "m"}, {RULE(.per = PER_CLIENT), "a", "n"}, true},
         {{RULE(.per = PER_CLIENT), "a", "m"}, {RULE(.per = PER_CLIENT), "b", "m"}, false},
+        {{RULE(.per = PER_CLIENT), "a", "m", "x"}, {RULE(.per = PER_CLIENT), "a", "m", "y"}, true},
+        {{RULE(.per = PER_ADDRESS), "a", "m", "x"},
+         {RULE(.per = PER_ADDRESS), "b", "n", "x"},
+         true},
+        {{RULE(.per = PER_ADDRESS), "a", "m", "x"},
+         {RULE(.per = PER_ADDRESS), "a", "m", "y"},
+         false},
+        {{RULE(.per = PER_ADDRESS), "", "", "x"}, {RULE(.per = PER_CLIENT), "x", "", ""}, false},
         {{RULE(.per = PER_MODEL), "a", "m"}, {RULE(.per = PER_MODEL), "b", "m"}, true},
         {{RULE(.per = PER_MODEL), "a", "m"}, {RULE(.per = PER_MODEL), "a", "n"}, false},
         {{RULE(.per = PER_EVERYONE), "a", "m"}, {RULE(.per = PER_EVERYONE), "b", "n"}, true},
