@@ -101,7 +101,7 @@ replay: $(REPLAY)
 bench-tools: $(BENCH)
 
 # Tests that start threads run under ThreadSanitizer as well.
-THREADED := $(patsubst tests/unit/%.c,$(OUT)/unit/%,$(shell grep -l 'pthread\.h' $(wildcard tests/unit/test_*.c) /dev/null))
+THREADED := $(patsubst tests/unit/%.c,$(OUT)/unit/%,$(shell grep -l 'pthread_create' $(wildcard tests/unit/test_*.c) /dev/null))
 threaded: $(THREADED)
 
 .PHONY: test demo attacks bench lint format fuzz install clean

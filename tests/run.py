@@ -84,7 +84,7 @@ def unit_jobs(build):
     for source in sorted(glob.glob(os.path.join(ROOT, "tests/unit/test_*.c"))):
         test = os.path.basename(source)[:-2]
         with open(source) as f:
-            threaded = "pthread.h" in f.read()
+            threaded = "pthread_create" in f.read()
         variants = [("", [], True), ("san-address-undefined", [], True),
                     ("san-thread", no_aslr, threaded)]
         for variant, wrapper, wanted in variants:
