@@ -231,10 +231,12 @@ static void buckets_are_shared_only_by_the_same(void **unused) {
         struct asked a, b;
         bool same;
     } table[] = {
-        {{RULE(.burst = 9), "a", "m"}, {RULE(.burst = 9), "a", "m"}, true}, /* after a reload */
-        {{RULE(.burst = 9), "a", "m"}, {RULE(.burst = 8), "a", "m"}, false},
-        {{RULE(.per = PER_CLIENT), "a", "m"}, {RULE(.per = PER_CLIENT), "a", "n"}, true},
-        {{RULE(.per = PER_CLIENT), "a", "m"}, {RULE(.per = PER_CLIENT), "b", "m"}, false},
+        {{RULE(.burst = 9), "a", "m", ""},
+         {RULE(.burst = 9), "a", "m", ""},
+         true}, /* after a reload */
+        {{RULE(.burst = 9), "a", "m", ""}, {RULE(.burst = 8), "a", "m", ""}, false},
+        {{RULE(.per = PER_CLIENT), "a", "m", ""}, {RULE(.per = PER_CLIENT), "a", "n", ""}, true},
+        {{RULE(.per = PER_CLIENT), "a", "m", ""}, {RULE(.per = PER_CLIENT), "b", "m", ""}, false},
         {{RULE(.per = PER_CLIENT), "a", "m", "x"}, {RULE(.per = PER_CLIENT), "a", "m", "y"}, true},
         {{RULE(.per = PER_ADDRESS), "a", "m", "x"},
          {RULE(.per = PER_ADDRESS), "b", "n", "x"},
@@ -243,19 +245,23 @@ static void buckets_are_shared_only_by_the_same(void **unused) {
          {RULE(.per = PER_ADDRESS), "a", "m", "y"},
          false},
         {{RULE(.per = PER_ADDRESS), "", "", "x"}, {RULE(.per = PER_CLIENT), "x", "", ""}, false},
-        {{RULE(.per = PER_MODEL), "a", "m"}, {RULE(.per = PER_MODEL), "b", "m"}, true},
-        {{RULE(.per = PER_MODEL), "a", "m"}, {RULE(.per = PER_MODEL), "a", "n"}, false},
-        {{RULE(.per = PER_EVERYONE), "a", "m"}, {RULE(.per = PER_EVERYONE), "b", "n"}, true},
-        {{RULE(EACH), "a", "m"}, {RULE(EACH), "a", "m"}, true},
-        {{RULE(EACH), "a", "m"}, {RULE(EACH), "a", "n"}, false},
-        {{RULE(EACH), "a", "m"}, {RULE(EACH), "b", "m"}, false},
-        {{RULE(EACH), "ab", "c"}, {RULE(EACH), "a", "bc"}, false},
-        {{RULE(EACH), "a|b", "c"}, {RULE(EACH), "a", "b|c"}, false},
-        {{RULE(.per = PER_CLIENT), "a", ""}, {RULE(.per = PER_MODEL), "", "a"}, false},
-        {{RULE(.name = {"x", 1}), "a", "m"}, {RULE(.name = {"y", 1}), "a", "m"}, false},
-        {{RULE(.name = {"x", 1}), "a", "m"}, {RULE(.name = {NULL, 0}), "a", "m"}, false},
-        {{{.requests = {120, 60000000}}, "a", "m"}, {RULE(.per = 0), "a", "m"}, false},
-        {{RULE(.per = 0), "a", "m"}, {{.queries = {2, 1000000}, .burst = 12}, "a", "m"}, false},
+        {{RULE(.per = PER_MODEL), "a", "m", ""}, {RULE(.per = PER_MODEL), "b", "m", ""}, true},
+        {{RULE(.per = PER_MODEL), "a", "m", ""}, {RULE(.per = PER_MODEL), "a", "n", ""}, false},
+        {{RULE(.per = PER_EVERYONE), "a", "m", ""},
+         {RULE(.per = PER_EVERYONE), "b", "n", ""},
+         true},
+        {{RULE(EACH), "a", "m", ""}, {RULE(EACH), "a", "m", ""}, true},
+        {{RULE(EACH), "a", "m", ""}, {RULE(EACH), "a", "n", ""}, false},
+        {{RULE(EACH), "a", "m", ""}, {RULE(EACH), "b", "m", ""}, false},
+        {{RULE(EACH), "ab", "c", ""}, {RULE(EACH), "a", "bc", ""}, false},
+        {{RULE(EACH), "a|b", "c", ""}, {RULE(EACH), "a", "b|c", ""}, false},
+        {{RULE(.per = PER_CLIENT), "a", "", ""}, {RULE(.per = PER_MODEL), "", "a", ""}, false},
+        {{RULE(.name = {"x", 1}), "a", "m", ""}, {RULE(.name = {"y", 1}), "a", "m", ""}, false},
+        {{RULE(.name = {"x", 1}), "a", "m", ""}, {RULE(.name = {NULL, 0}), "a", "m", ""}, false},
+        {{{.requests = {120, 60000000}}, "a", "m", ""}, {RULE(.per = 0), "a", "m", ""}, false},
+        {{RULE(.per = 0), "a", "m", ""},
+         {{.queries = {2, 1000000}, .burst = 12}, "a", "m", ""},
+         false},
     };
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
         if (same_bucket(&table[i].a, &table[i].b) != table[i].same)
