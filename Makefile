@@ -25,7 +25,8 @@ VERSION := $(shell cat VERSION)
 
 CC      ?= gcc
 WARN    := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes \
-           -Wvla -Wformat=2 -Wno-format-nonliteral -Werror
+           -Wvla -Wformat=2 -Wno-format-nonliteral -Werror \
+           $(if $(SAN),-Wno-maybe-uninitialized) # instrumented code misleads it, as GCC's manual says
 # A test includes the .c it tests, and harness headers of which it uses a part.
 TEST_WARN := $(filter-out -Wmissing-prototypes,$(WARN)) -Wno-unused-function
 HARDEN  := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protection
