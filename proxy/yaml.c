@@ -48,6 +48,11 @@ static bool is_tab_at(const struct reading *r, const yaml_mark_t *mark) {
     return rest.len > mark->column && rest.at[mark->column] == '\t';
 }
 
+static const char *syntax_hint(const yaml_parser_t *p) {
+    bool flow = strstr(p->context, "flow") != NULL;
+    return flow ? "text with any of [ ] { } , : # in it needs quotes" : NULL;
+}
+
 static void refuse_syntax(struct reading *r) {
     const yaml_parser_t *p = &r->parser;
     if (p->error == YAML_MEMORY_ERROR)
@@ -59,7 +64,7 @@ static void refuse_syntax(struct reading *r) {
         diagnostics_add(r->d, place_of(r, &p->problem_mark), 1, "indent with spaces",
                         "not valid YAML: a tab cannot indent");
     else if (p->context != NULL)
-        diagnostics_add(r->d, place_of(r, &p->problem_mark), 1, NULL,
+        diagnostics_add(r->d, place_of(r, &p->problem_mark), 1, syntax_hint(p),
                         "not valid YAML: %s %s that began in line %zu", p->problem, p->context,
                         p->context_mark.line + 1);
     else
