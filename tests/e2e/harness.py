@@ -17,7 +17,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BINARY = os.environ.get("QUERYGATE_BIN", os.path.join(ROOT, "build/querygate"))
-SANITIZED = bool(os.environ.get("QUERYGATE_BIN"))
+SANITIZED = bool(os.environ.get("QUERYGATE_SANITIZED")) or "/san-" in BINARY
 PATIENCE = 20
 ERRORS = re.compile(r"(AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|broken promise)")
 
@@ -60,7 +60,7 @@ clients:
 upstreams:
   up: {{protocol: open-inference, http: [{urls}]{upstream}}}
 models:
-  - {{match: "m*", upstream: up, policy: main{model}, outputs: {outputs}}}
+  - {{match: "{match}", upstream: up, policy: main{model}, outputs: {outputs}}}
 policies:
   main: {{{policy}}}
 {more}
@@ -77,7 +77,7 @@ class Gate:
         self.log = self.path("access.log")
         self.process = None
         self.parts = dict(workers=2, listener="", log=self.log, limits="", anonymous="deny",
-                          upstream="", model="", outputs="{scores: scores, label: labels}",
+                          upstream="", match="m*", model="", outputs="{scores: scores, label: labels}",
                           policy="filters: [{top_k: {}}]", more="")
         self.parts.update(parts, urls=", ".join(urls), port=self.port, admin=self.admin)
         self.text = parts.get("text")
@@ -145,6 +145,17 @@ class Gate:
                 total, seen = total + float(m[3]), True
         assert seen, "no metric " + name
         return total
+
+    def resident(self):
+        """Bytes of memory."""
+        with open("/proc/%d/statm" % self.process.pid) as f:
+            return int(f.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    def cpu(self):
+        """Seconds of CPU so far."""
+        with open("/proc/%d/stat" % self.process.pid) as f:
+            fields = f.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def log_lines(self):
         with open(self.log) as f:
@@ -257,7 +268,8 @@ def http_answer(body=None, status="200 OK", headers=()):
 
 class Upstream:
     """A model server that plays a script: `answer(request)` returns the bytes to send, or None to
-    say nothing, or an exception class to end the connection.  Remembers every byte it was sent."""
+    say nothing, or an exception class to end the connection, or a function that does with the
+    socket what it likes.  Remembers every byte it was sent."""
 
     def __init__(self, answer=None, tls=None):
         self.answer = answer or (lambda request: http_answer())
@@ -293,7 +305,9 @@ class Upstream:
                 reply = self.answer(request)
                 if isinstance(reply, type) and issubclass(reply, BaseException):
                     return
-                if reply is not None:
+                if callable(reply):
+                    reply(s)
+                elif reply is not None:
                     s.sendall(reply)
         except (OSError, ValueError):
             pass
@@ -332,6 +346,23 @@ class Upstream:
                     s.shutdown(socket.SHUT_RDWR)
                 except OSError:
                     pass
+
+
+def sends_and_closes(data):
+    """For Upstream.answer: these bytes, then the end."""
+    def play(s):
+        s.sendall(data)
+        raise ConnectionError
+    return play
+
+
+def read_to_end(sock):
+    """Everything until the gate closes, as a list of answers."""
+    with sock.makefile("rb") as f:
+        answers = []
+        while (answer := read_from(f)) is not None:
+            answers.append(answer)
+        return answers
 
 
 def run(*args, stdin=None):
