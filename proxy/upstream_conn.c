@@ -78,14 +78,14 @@ static void write_request(struct upstream_conn *c) {
 }
 
 /* The answer is whole.  The connection goes back to the pool only if nothing about it is odd. */
-static void answered(struct upstream_conn *c, bool clean) {
+static void answered(struct upstream_conn *c) {
     struct upstream_call *call = c->call;
     struct endpoint *e = c->endpoint;
     struct http1_head *head = c->head;
-    struct bytes body = c->chunks != NULL ? buf_bytes(call->request.spill)
-                                          : bytes_of(c->body, c->body_len);
-    bool keep = clean && head->keep_alive && call->out_at == call->out_count &&
-                !e->upstream->retired && e->idle_count < POOL_IDLE_MAX && !sock_pending(&c->sock);
+    struct bytes body =
+        c->chunks != NULL ? buf_bytes(call->request.spill) : bytes_of(c->body, c->body_len);
+    bool keep = head->keep_alive && call->out_at == call->out_count && !e->upstream->retired &&
+                e->idle_count < POOL_IDLE_MAX && !sock_pending(&c->sock);
     c->call = NULL;
     c->head = NULL;
     c->chunks = NULL;
@@ -124,7 +124,8 @@ static bool chunked_done(struct upstream_conn *c) {
     return padding != NULL;
 }
 
-/* Body bytes; bytes behind the body end the connection after the answer. */
+/* Body bytes.  Bytes behind the body are of an answer nobody asked for, or of this one, whose
+ * length is then a lie: neither is let out. */
 static void body_feed(struct upstream_conn *c, struct bytes data) {
     if (c->chunks != NULL) {
         size_t used = 0;
@@ -132,10 +133,10 @@ static void body_feed(struct upstream_conn *c, struct bytes data) {
         const char *reason;
         enum http1_status s =
             http1_chunks_feed(c->chunks, data, &used, c->call->request.spill, &status, &reason);
-        if (s == HTTP1_BAD || (s == HTTP1_DONE && !chunked_done(c)))
+        if (s == HTTP1_BAD || (s == HTTP1_DONE && (used < data.len || !chunked_done(c))))
             fail(c, UPSTREAM_ERROR);
         else if (s == HTTP1_DONE)
-            answered(c, used == data.len);
+            answered(c);
         return;
     }
     uint64_t want = c->head->framing == BODY_LENGTH ? c->head->content_length : 0;
@@ -144,8 +145,10 @@ static void body_feed(struct upstream_conn *c, struct bytes data) {
     if (n > 0)
         memcpy(c->body + c->body_len, data.at, n);
     c->body_len += n;
-    if (c->body_len == want)
-        answered(c, n == data.len);
+    if (n < data.len)
+        fail(c, UPSTREAM_ERROR);
+    else if (c->body_len == want)
+        answered(c);
 }
 
 /* A head, if one is whole.  True: *data has moved on and there may be more to do. */
@@ -212,7 +215,7 @@ static enum io_status read_some(struct upstream_conn *c, bool *full) {
             c->body_len += n;
             *full = n >= KIB(64);
             if (c->body_len == c->head->content_length)
-                answered(c, true);
+                answered(c);
         }
         return s;
     }
@@ -361,8 +364,8 @@ static bool dial(struct upstream_conn *c, const struct endpoint_conf *to) {
         return false;
     return event_assign(&c->readable, w->base, c->sock.fd, EV_READ | EV_PERSIST, on_readable, c) ==
                0 &&
-           event_assign(&c->writable, w->base, c->sock.fd, EV_WRITE | EV_PERSIST, on_writable,
-                        c) == 0 &&
+           event_assign(&c->writable, w->base, c->sock.fd, EV_WRITE | EV_PERSIST, on_writable, c) ==
+               0 &&
            event_add(&c->writable, NULL) == 0;
 }
 
