@@ -53,7 +53,7 @@ admin: {{address: 127.0.0.1:{admin}}}
 log: {{access: {log}}}
 limits: {{{limits}}}
 clients:
-  identify: [api_key, address]
+  identify: {identify}
   api_keys: {{file: keys.yaml}}
   anonymous: {anonymous}
   pseudonym_key: {{file: pseudonym.key}}
@@ -100,7 +100,8 @@ class Gate:
             entry = "{id: %s, sha256: %s" % (name, hashlib.sha256(key.encode()).hexdigest())
             entries.append("  - " + entry + (", tier: %s}" % tier if tier else "}"))
         self.write("keys.yaml", "keys:\n" + "\n".join(entries) + "\n")
-        self.write("policy.yaml", POLICY.format(**self.parts))
+        known = "[api_key, address]" if self.parts["anonymous"] == "allow" else "[api_key]"
+        self.write("policy.yaml", POLICY.format(identify=known, **self.parts))
 
     def start(self, wait=True, env=None, prefix=()):
         self.errors = open(self.path("stderr"), "ab")
