@@ -141,7 +141,14 @@ static inline const char *json_number_quick(const char *at, struct json_number *
     if (*p == '.') {
         const char *fraction = p + 1;
         p = json_quick_fraction(fraction, &n->digits);
-        if (p == NULL || p == fraction || digits + (p - fraction) > 19)
+        if (p == NULL || p == fraction)
+            return NULL;
+        /* Zeros in front do not count: 0.00012345678901234568 is what a small score looks like. */
+        bool small = digits == 0;
+        digits += p - fraction;
+        for (const char *z = fraction; small && digits > 19 && *z == '0'; z++)
+            digits--;
+        if (digits > 19)
             return NULL;
         n->exponent = (int32_t)(fraction - p);
         n->whole = false;
