@@ -65,8 +65,7 @@ static bool json_length(struct oip_reader *r, const struct message *in, size_t *
     if (n > in->body.len)
         return oip_fail(r, CODEC_BAD, LENGTH_HEADER ": is over the length of the body");
     if (n == 0)
-        return oip_fail(r, r->answer ? CODEC_BAD : CODEC_UNSUPPORTED,
-                        "raw binary requests are not let through");
+        return oip_fail(r, CODEC_BAD, "raw binary bodies are not let through");
     *out = (size_t)n;
     return true;
 }
