@@ -1,7 +1,7 @@
-/* Shortest decimals.  A candidate of so many digits comes from a 64 x 64 bit product and may be off
- * by one in its last place; whether it reads back as the same number is then decided by the
- * reader's own exact conversion, so what is printed is always right.  What the tables cannot decide
- * goes the C library's way: print, read back, one digit more. */
+/* Shortest decimals.  A candidate of so many digits comes from a 64 x 64 bit product and, when it
+ * lies halfway between two, may be the other one; whether it reads back as the same number is
+ * decided by the reader's own exact conversion, so what is printed is always right.  What the
+ * tables cannot decide goes the C library's way: print, read back, one digit more. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -145,39 +145,26 @@ static bool first_digits(double v, struct decimal *d) {
     return true;
 }
 
-/* d cut to n digits; *nearer: and one more in the last place would be nearer; *close: it is a near
- * thing, and d is not exact enough to tell. */
-static struct decimal cut(struct decimal d, int n, bool *nearer, bool *close) {
+/* d to n digits, rounded. */
+static struct decimal shorten(struct decimal d, int n) {
     int more = count_digits(d.digits) - n;
-    uint64_t unit = json_power_u64[more > 0 ? more : 0], rest = d.digits % unit;
-    *nearer = rest >= unit - rest;
-    *close = rest + 4 >= unit - rest && rest <= unit - rest + 4;
-    return (struct decimal){d.digits / unit, d.exponent + (more > 0 ? more : 0)};
+    if (more <= 0)
+        return d;
+    uint64_t unit = json_power_u64[more], rest = d.digits % unit;
+    return (struct decimal){d.digits / unit + (rest >= unit - rest), d.exponent + more};
 }
 
-/* The nearest decimal of n digits that reads back as v; false: there is none, or (!*decided) that
- * cannot be said here. */
-static bool try_digits(double v, enum dtype type, struct decimal from, int n, struct decimal *d,
-                       bool *decided) {
-    bool up, close;
-    struct decimal low = cut(from, n, &up, &close), high = {low.digits + 1, low.exponent};
-    *d = up ? high : low;
-    if (reads_back(*d, type, v, decided))
-        return true;
-    if (!*decided || !close)
-        return false;
-    *d = up ? low : high;
-    return reads_back(*d, type, v, decided);
-}
-
+/* False: the tables cannot tell. */
 static bool shortest(double v, enum dtype type, struct decimal *d) {
     struct decimal from;
     bool decided = true, found = false;
     int n = v < smallest_normal(type) ? 1 : digits_safe(type);
     if (!first_digits(v, &from))
         return false;
-    for (; decided && !found && n <= digits_enough(type); n++)
-        found = try_digits(v, type, from, n, d, &decided);
+    for (; decided && !found && n <= digits_enough(type); n++) {
+        *d = shorten(from, n);
+        found = reads_back(*d, type, v, &decided);
+    }
     return found;
 }
 

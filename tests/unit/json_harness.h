@@ -18,8 +18,8 @@
 /* What stands in the padding must not matter: it may even go on where the text stops. */
 static const char fillings[] = {'\0', '9', '"', ']', ',', 'e', ' ', '}'};
 
-/* text, with exactly BODY_PADDING readable bytes behind it, all `filling`, and then a page that
- * must not be touched.  Valid until the next call. */
+/* text, with exactly BODY_PADDING readable bytes behind it, two of them `filling`, and then a page
+ * that must not be touched.  Valid until the next call. */
 static inline struct bytes guarded(struct bytes text, char filling) {
     static char *edge;
     size_t room = MIB(16);
@@ -34,7 +34,8 @@ static inline struct bytes guarded(struct bytes text, char filling) {
     char *to = edge - BODY_PADDING - text.len;
     if (text.len > 0)
         memmove(to, text.at, text.len);
-    memset(edge - BODY_PADDING, filling, BODY_PADDING);
+    memset(edge - BODY_PADDING, filling == ',' ? ']' : ',', BODY_PADDING);
+    memset(edge - BODY_PADDING, filling, 2);
     return bytes_of(to, text.len);
 }
 
