@@ -161,9 +161,9 @@ fuzz:
 install: all
 	install -D -m 755 $(BUILD)/querygate $(DESTDIR)$(PREFIX)/bin/querygate
 	install -D -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/querygate/README.md
-	for f in $$(cd deploy && find . -type f ! -name '*.pyc'); do \
-	    install -D -m "$$(stat -c %a "deploy/$$f")" "deploy/$$f" \
-	        "$(DESTDIR)$(PREFIX)/share/querygate/$$f" || exit 1; done
+	@cd deploy && for f in $$(find . -type f ! -path './demo/*' ! -name '*.pyc' ! -name install-deps); do \
+	    install -D -m "$$(stat -c %a "$$f")" "$$f" \
+	        "$(abspath $(DESTDIR)$(PREFIX))/share/querygate/$$f" || exit 1; done
 
 clean:
 	rm -rf $(BUILD)
