@@ -181,6 +181,8 @@ static bool read_given(struct option_reader *r, const struct yaml_node *node,
     bool ok = true;
     for (const struct yaml_node *n = node->first; n != NULL; n = n->next) {
         const struct option *row = row_named(rows, n->key);
+        if (row != NULL && yaml_get(node, row->name) != n)
+            continue; /* A duplicate, which was said: the first counts. */
         ok &= row != NULL ? read_value(r, row, n, below(r, where, row->name), field(out, row))
                           : unknown_option(r, n, rows, where);
     }

@@ -217,6 +217,8 @@ static const struct {
     const char *hint;  /* NULL: none */
 } bad[] = {
     {"workers: 2", "workers: 65", "1:10: error: workers: expected a whole number, 0 to 64", NULL},
+    {"workers: 2", "listeners: [{name: x}]",
+     "2:1: error: duplicate key 'listeners', first given in line 1", NULL},
     {"workers: 2", "wrokers: 2", "1:1: error: unknown option 'wrokers'", "did you mean 'workers'?"},
     {"name: rest, ", "", "3:5: error: missing option 'name' in listeners[0]", NULL},
     {"name: rest", "name: open", "4:12: error: a second listener with the name 'open'", NULL},
@@ -367,7 +369,7 @@ static void test_one_slip_is_one_error(void **state) {
         buf_free(&errors);
         free(text);
     }
-    assert_true(alone + 2 >= all); /* a lost name, and a policy twice */
+    assert_true(alone + 3 >= all); /* a section twice, a lost name, a policy twice */
 }
 
 static void test_all_errors_in_order(void **state) {
