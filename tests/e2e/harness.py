@@ -193,6 +193,15 @@ class Gate:
             self.process = None
             self.errors.close()
 
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *failure):
+        try:
+            self.stop()
+        finally:
+            self.kill()
+
     # Clients.
 
     def connect(self, timeout=PATIENCE, tls=None):
@@ -275,7 +284,7 @@ class Upstream:
     def __init__(self, answer=None, tls=None):
         self.answer = answer or (lambda request: http_answer())
         self.tls = tls
-        self.requests, self.received, self.connections = [], b"", 0
+        self.requests, self.received, self.connections = [], bytearray(), 0
         self.lock = threading.Lock()
         self.open = set()
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
