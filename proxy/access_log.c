@@ -1,48 +1,13 @@
 #include "access_log.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
-#include <unistd.h>
-
 #include "base/clock.h"
 #include "base/limits.h"
-#include "base/log.h"
 #include "exchange.h"
 #include "gate.h"
+#include "log_file.h"
 
 #define HAND_OVER_BYTES KIB(32)
-#define FLUSH_AFTER MS(100)
-
-/* The file: the main thread's, but for `waiting`. */
-static struct {
-    int fd;
-    _Atomic size_t waiting; /* bytes handed over and not yet written */
-} file = {.fd = -1};
-
-/* A full buffer on its way to the main thread. */
-struct parcel {
-    struct mail mail;
-    struct buf lines;
-};
-
-static void write_all(struct bytes b) {
-    while (b.len > 0 && file.fd >= 0) {
-        ssize_t n = write(file.fd, b.at, b.len);
-        if (n < 0 && errno != EINTR)
-            return;
-        b = bytes_skip(b, n > 0 ? (size_t)n : 0);
-    }
-}
-
-static void on_parcel(struct mail *m, void *owner) {
-    struct parcel *p = list_object(m, struct parcel, mail);
-    (void)owner;
-    write_all(buf_bytes(&p->lines));
-    atomic_fetch_sub(&file.waiting, p->lines.len);
-    buf_free(&p->lines);
-    free(p);
-}
+#define FLUSH_AFTER     MS(100)
 
 static uint64_t count_lines(struct bytes b) {
     uint64_t n = 0;
@@ -52,24 +17,12 @@ static uint64_t count_lines(struct bytes b) {
 }
 
 static void hand_over(struct access_log *l) {
-    struct parcel *p = NULL;
     timer_stop(&l->flush);
     if (l->lines.len == 0)
         return;
-    size_t most = LOG_BUFFER_MAX * (size_t)(l->worker->gate->worker_count + 1);
-    if (atomic_load(&file.waiting) + l->lines.len <= most)
-        p = malloc(sizeof(*p));
-    if (p == NULL) {
-        stats_add(&l->worker->stats->counters[COUNT_access_log_dropped],
-                  count_lines(buf_bytes(&l->lines)));
-        buf_clear(&l->lines);
-        return;
-    }
-    atomic_fetch_add(&file.waiting, l->lines.len);
-    p->mail.run = on_parcel;
-    p->lines = l->lines;
-    buf_init(&l->lines, LOG_BUFFER_MAX);
-    mailbox_post(&l->worker->gate->main.mail, &p->mail);
+    uint64_t lines = count_lines(buf_bytes(&l->lines));
+    if (!log_file_write(&l->lines, LOG_BUFFER_MAX * (size_t)l->worker->gate->worker_count))
+        stats_add(&l->worker->stats->counters[COUNT_access_log_dropped], lines);
 }
 
 static void on_flush(struct timer *t) {
@@ -83,8 +36,7 @@ void access_log_init(struct access_log *l, struct worker *w) {
 }
 
 void access_log_close(struct access_log *l) {
-    timer_stop(&l->flush);
-    write_all(buf_bytes(&l->lines)); /* The worker's thread has ended: this is the main one. */
+    hand_over(l);
     buf_free(&l->lines);
 }
 
@@ -115,20 +67,33 @@ static void add_decision(struct buf *b, const struct exchange *ex) {
 }
 
 static const char *call_name(const struct exchange *ex) {
-    static const char *const names[] = {"refused", "infer", "live", "ready", "server_metadata",
-                                        "model_metadata", "model_ready"};
+    static const char *const names[] = {"refused",         "infer",          "live",       "ready",
+                                        "server_metadata", "model_metadata", "model_ready"};
     return names[ex->call.kind];
+}
+
+/* A line's first and last words. */
+static void line_begin(struct buf *b, unsigned status, struct bytes client) {
+    char when[CLOCK_TEXT];
+    clock_text(clock_wall_us(), when);
+    add_text(b, "{\"time\":", bytes_str(when));
+    add_number(b, ",\"status\":", status);
+    add_text(b, ",\"client\":", client);
+}
+
+static void line_end(struct access_log *l) {
+    buf_add_str(&l->lines, "}\n");
+    if (l->lines.len >= HAND_OVER_BYTES)
+        hand_over(l);
+    else if (!timer_is_set(&l->flush))
+        timer_set(&l->worker->timers, &l->flush, clock_us(), FLUSH_AFTER);
 }
 
 void access_log_add(struct access_log *l, const struct exchange *ex, uint64_t sent) {
     struct buf *b = &l->lines;
-    char when[CLOCK_TEXT];
     if (ex->config->access_log.len == 0)
         return;
-    clock_text(clock_wall_us(), when);
-    add_text(b, "{\"time\":", bytes_str(when));
-    add_number(b, ",\"status\":", ex->status);
-    add_text(b, ",\"client\":", ex->client.pseudonym);
+    line_begin(b, ex->status, ex->client.pseudonym);
     add_text(b, ",\"tier\":", ex->client.tier);
     add_text(b, ",\"call\":", bytes_str(call_name(ex)));
     if (ex->model != NULL) {
@@ -145,29 +110,15 @@ void access_log_add(struct access_log *l, const struct exchange *ex, uint64_t se
     add_number(b, ",\"us\":", clock_us() - ex->front->began_us);
     if (ex->answered_us > 0)
         add_number(b, ",\"upstream_us\":", ex->answered_us - ex->sent_us);
-    buf_add_str(b, "}\n");
-    if (b->len >= HAND_OVER_BYTES)
-        hand_over(l);
-    else if (!timer_is_set(&l->flush))
-        timer_set(&l->worker->timers, &l->flush, clock_us(), FLUSH_AFTER);
+    line_end(l);
 }
 
-bool access_log_open_file(struct bytes path) {
-    access_log_close_file();
-    if (path.len == 0)
-        return true;
-    if (bytes_is(path, "-")) {
-        file.fd = STDOUT_FILENO;
-        return true;
-    }
-    file.fd = open(path.at, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
-    if (file.fd < 0)
-        log_line(LOG_ERROR, "access log %s: %s", path.at, strerror(errno));
-    return file.fd >= 0;
-}
-
-void access_log_close_file(void) {
-    if (file.fd > STDERR_FILENO)
-        close(file.fd);
-    file.fd = -1;
+void access_log_refusal(struct access_log *l, const struct config *config, struct bytes client,
+                        unsigned status, const char *reason) {
+    if (config->access_log.len == 0)
+        return;
+    line_begin(&l->lines, status, client);
+    add_text(&l->lines, ",\"reason\":", bytes_str(reason));
+    add_text(&l->lines, ",\"policy_sha256\":", bytes_of(config->sha256, 16));
+    line_end(l);
 }

@@ -80,8 +80,8 @@ static void on_body(struct front *f, struct bytes body) {
 }
 
 /* A page is made in one go: there is nothing to stop or to end. */
-static void on_gone(struct front *f) {
-    (void)f;
+static void on_gone(struct front *f, unsigned status, const char *reason) {
+    (void)f, (void)status, (void)reason;
 }
 
 static void on_ended(struct front *f, uint64_t sent) {

@@ -74,7 +74,7 @@ bool config_address(struct reading *r, const struct yaml_node *at, struct addres
 
 bool config_url(struct reading *r, const struct yaml_node *at, struct bytes url,
                 struct endpoint_conf *out) {
-    struct bytes host, port, authority = url;
+    struct bytes host, port, authority;
     out->url = url;
     out->tls = bytes_starts(url, "https://");
     authority = bytes_skip(url, out->tls ? strlen("https://") : strlen("http://"));

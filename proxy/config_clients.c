@@ -202,7 +202,7 @@ static void link_keys(struct reading *r, const struct yaml_node *root,
     struct key_list l = {.r = r, .from = file->keys.at, .count = file->keys.count};
     l.list = config_at(root, "keys");
     l.keys = config_array(r, l.count, sizeof(*l.keys));
-    l.nodes = config_array(r, l.count, sizeof(*l.nodes));
+    l.nodes = config_array(r, l.count, sizeof(const struct yaml_node *));
     uint32_t *order = config_array(r, l.count, sizeof(*order));
     const struct yaml_node *n = l.list->first;
     if (l.keys == NULL || l.nodes == NULL || order == NULL)

@@ -16,10 +16,15 @@ static bool is_private(const struct stat *st) {
     return (st->st_mode & others) == 0;
 }
 
+static const char *system_error(char why[CONFIG_WHY_MAX]) {
+    snprintf(why, CONFIG_WHY_MAX, "%m");
+    return why;
+}
+
 static const char *check_mode(int fd, bool secret, char why[CONFIG_WHY_MAX]) {
     struct stat st;
     if (fstat(fd, &st) != 0)
-        return strerror_r(errno, why, CONFIG_WHY_MAX);
+        return system_error(why);
     if (S_ISDIR(st.st_mode))
         return "it is a directory";
     if (!secret || is_private(&st))
@@ -40,7 +45,7 @@ static const char *read_all(int fd, struct buf *out, char why[CONFIG_WHY_MAX]) {
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return strerror_r(errno, why, CONFIG_WHY_MAX);
+            return system_error(why);
         if (n == 0)
             return NULL;
         out->len += (size_t)n;
@@ -50,7 +55,7 @@ static const char *read_all(int fd, struct buf *out, char why[CONFIG_WHY_MAX]) {
 static const char *load(const char *path, bool secret, struct buf *out, char why[CONFIG_WHY_MAX]) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return strerror_r(errno, why, CONFIG_WHY_MAX);
+        return system_error(why);
     const char *wrong = check_mode(fd, secret, why);
     if (wrong == NULL && out != NULL)
         wrong = read_all(fd, out, why);
@@ -69,6 +74,8 @@ static const char *resolve(const char *host, const char *port, struct sockaddr_s
         continue;
     if (best == NULL)
         best = found;
+    if (best == NULL)
+        return "it has no address";
     memcpy(at, best->ai_addr, best->ai_addrlen);
     *len = best->ai_addrlen;
     freeaddrinfo(found);

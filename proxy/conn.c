@@ -32,7 +32,7 @@ void conn_close(struct conn *c) {
         if (was == CONN_BODY || was == CONN_BUSY) {
             stats_count(w->stats, COUNT_client_aborts);
             if (c->front.call != NULL)
-                c->front.handler->gone(&c->front);
+                c->front.handler->gone(&c->front, 0, "client gone");
         }
         conn_request_done(c);
     }
@@ -41,7 +41,9 @@ void conn_close(struct conn *c) {
     event_del(&c->writable);
     sock_close(&c->sock);
     list_remove(&c->link);
-    peers_leave(w->gate->peers, (struct sockaddr *)&c->address);
+    if (c->counted)
+        peers_leave(w->gate->peers, (struct sockaddr *)&c->address);
+    w->conn_count--;
     worker_park(w, &c->parked);
     gate_conn_gone(w);
 }
@@ -114,7 +116,8 @@ static bool conn_start(struct conn *c, struct tls_context *tls) {
     struct worker *w = c->worker;
     static const int one = 1;
     setsockopt(c->sock.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)); /* Fails on unix: fine. */
-    if (event_assign(&c->readable, w->base, c->sock.fd, EV_READ | EV_PERSIST, on_readable, c) != 0 ||
+    if (event_assign(&c->readable, w->base, c->sock.fd, EV_READ | EV_PERSIST, on_readable, c) !=
+            0 ||
         event_assign(&c->writable, w->base, c->sock.fd, EV_WRITE | EV_PERSIST, on_writable, c) != 0)
         return false;
     if (tls != NULL && !sock_tls_accept(&c->sock, tls))
@@ -122,13 +125,23 @@ static bool conn_start(struct conn *c, struct tls_context *tls) {
     return event_add(&c->readable, NULL) == 0;
 }
 
+/* Room for one more?  Admin connections have room of their own: a gate full of clients still says
+ * how it is. */
+static bool admit(struct worker *w, const struct sockaddr *address) {
+    const struct limits_conf *limits = &w->config->limits;
+    if (w == &w->gate->main)
+        return w->conn_count < ADMIN_CONNECTIONS_MAX;
+    return peers_enter(w->gate->peers, address, limits->connections_per_address,
+                       gate_connections_max(w));
+}
+
 void conn_open(struct worker *w, int fd, const struct sockaddr *address, socklen_t len,
                struct tls_context *tls, const struct front_handler *handler) {
     const struct limits_conf *limits = &w->config->limits;
     struct conn *c = NULL;
     stats_count(w->stats, COUNT_connections);
-    if (!peers_enter(w->gate->peers, address, limits->connections_per_address,
-                     gate_connections_max(w))) {
+    bool counted = w != &w->gate->main;
+    if (!admit(w, address)) {
         stats_count(w->stats, COUNT_connections_refused);
         goto err0;
     }
@@ -138,6 +151,7 @@ void conn_open(struct worker *w, int fd, const struct sockaddr *address, socklen
     c->magic = CONN_MAGIC;
     c->worker = w;
     c->handler = handler;
+    c->counted = counted;
     c->sock.fd = fd;
     c->state = tls != NULL ? CONN_HANDSHAKE : CONN_IDLE;
     memcpy(&c->address, address, len);
@@ -147,6 +161,7 @@ void conn_open(struct worker *w, int fd, const struct sockaddr *address, socklen
     if (!conn_start(c, tls))
         goto err2;
     list_push(&w->conns, &c->link);
+    w->conn_count++;
     conn_set_deadline(c, tls != NULL ? HANDSHAKE_TIMEOUT : limits->idle_timeout);
     return;
 err2:
@@ -154,14 +169,41 @@ err2:
     fd = -1;
     free(c);
 err1:
-    peers_leave(w->gate->peers, address);
+    if (counted)
+        peers_leave(w->gate->peers, address);
 err0:
     if (fd >= 0)
         close(fd);
 }
 
+bool conn_too_slow(struct conn *c, uint64_t bytes, uint64_t least) {
+    uint64_t now = clock_us(), span = now - c->mark_us;
+    if (span < SECONDS(10))
+        return false;
+    bool slow = (bytes - c->mark_bytes) * SECONDS(1) < least * span;
+    c->mark_us = now;
+    c->mark_bytes = bytes;
+    return slow;
+}
+
+void conn_resume(struct conn *c) {
+    if (!c->paused)
+        return;
+    c->paused = false;
+    event_add(&c->readable, NULL);
+    /* What TLS has read already makes no socket readable. */
+    if (sock_pending(&c->sock))
+        event_active(&c->readable, EV_READ, 0);
+}
+
 void conn_drain(struct conn *c) {
     c->closing = true;
-    if (c->state == CONN_IDLE || c->state == CONN_HANDSHAKE)
-        conn_close(c);
+    if (c->state == CONN_IDLE)
+        conn_read(c); /* A request may be waiting in the socket. */
+    if (c->state != CONN_IDLE && c->state != CONN_HANDSHAKE)
+        return;
+    if (c->served)
+        conn_linger(c);
+    else
+        conn_set_deadline(c, DRAIN_GRACE);
 }

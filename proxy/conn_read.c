@@ -7,7 +7,6 @@
 
 /* Bytes behind the current request that may wait: one more head and a little. */
 #define AHEAD_MAX (HEAD_BYTES_MAX + KIB(16))
-#define BODY_RATE_SPAN SECONDS(10)
 
 /* Keeps what was read and cannot be used yet. */
 static void keep(struct conn *c, struct bytes rest) {
@@ -50,13 +49,14 @@ static bool request_begin(struct conn *c, struct bytes text) {
                               .arena = arena,
                               .head = head,
                               .peer = &c->peer,
-                              .began_us = clock_us()};
+                              .began_us = c->began_us > 0 ? c->began_us : clock_us()};
+    c->began_us = 0;
     c->closing = c->closing || !head->keep_alive || w->draining;
     c->body_len = c->sent = 0;
     c->body = NULL;
     c->chunks = NULL;
-    c->whole_body = head->framing == BODY_NONE ||
-                    (head->framing == BODY_LENGTH && head->content_length == 0);
+    c->whole_body =
+        head->framing == BODY_NONE || (head->framing == BODY_LENGTH && head->content_length == 0);
     return true;
 }
 
@@ -101,8 +101,8 @@ static void body_feed(struct conn *c, struct bytes *data) {
         size_t used = 0;
         unsigned status = 400;
         const char *reason = "malformed chunk";
-        enum http1_status s = http1_chunks_feed(c->chunks, *data, &used, &c->chunked_body, &status,
-                                                &reason);
+        enum http1_status s =
+            http1_chunks_feed(c->chunks, *data, &used, &c->chunked_body, &status, &reason);
         *data = bytes_skip(*data, used);
         if (s == HTTP1_DONE) {
             body_done(c);
@@ -131,7 +131,7 @@ static void body_begin(struct conn *c, struct bytes *data) {
         return;
     }
     c->state = CONN_BODY;
-    c->mark_us = c->front.began_us;
+    c->mark_us = clock_us();
     c->mark_bytes = 0;
     if (c->front.head->expect_continue && data->len == 0) {
         struct iovec iov = {(void *)go_on, sizeof(go_on) - 1};
@@ -156,6 +156,7 @@ static bool head_feed(struct conn *c, struct bytes *data) {
     if (s == HTTP1_MORE) {
         if (data->len > skip && c->state == CONN_IDLE) {
             c->state = CONN_HEAD;
+            c->began_us = clock_us();
             conn_set_deadline(c, c->worker->config->limits.head_timeout);
         }
         return false;
@@ -206,10 +207,8 @@ static void run(struct conn *c, struct bytes data) {
         }
         buf_free(&c->in); /* An idle connection holds no buffer. */
     }
-    if (c->paused && c->in.len < AHEAD_MAX) {
-        c->paused = false;
-        event_add(&c->readable, NULL);
-    }
+    if (c->in.len < AHEAD_MAX)
+        conn_resume(c);
 }
 
 void conn_run(struct conn *c) {
@@ -276,16 +275,8 @@ static enum io_status read_more(struct conn *c) {
     return s;
 }
 
-/* True if the body has been coming at less than the least rate. */
-static bool too_slow(struct conn *c) {
-    uint64_t now = clock_us(), span = now - c->mark_us;
-    uint64_t got = c->chunks != NULL ? c->chunked_body.len : c->body_len;
-    if (span < BODY_RATE_SPAN)
-        return false;
-    bool slow = (got - c->mark_bytes) * SECONDS(1) < (uint64_t)BODY_RATE_MIN * span;
-    c->mark_us = now;
-    c->mark_bytes = got;
-    return slow;
+static bool body_too_slow(struct conn *c) {
+    return conn_too_slow(c, c->chunks != NULL ? c->chunked_body.len : c->body_len, BODY_RATE_MIN);
 }
 
 void conn_read(struct conn *c) {
@@ -304,7 +295,7 @@ void conn_read(struct conn *c) {
     if (s == IO_EOF || s == IO_ERROR) {
         on_end(c, s);
     } else if (c->state == CONN_BODY) {
-        if (too_slow(c)) {
+        if (body_too_slow(c)) {
             stats_count(c->worker->stats, COUNT_client_timeouts);
             conn_refuse(c, 408, "the request came too slowly");
         } else {

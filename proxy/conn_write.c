@@ -17,7 +17,8 @@ static void add_header(struct buf *b, const char *name, struct bytes value) {
     buf_add_str(b, "\r\n");
 }
 
-/* The status line and headers; what an upstream said is in none of them but those the codec made. */
+/* The status line and headers; what an upstream said is in none of them but those the codec made.
+ */
 static void write_head(struct buf *b, const struct reply *r, bool close) {
     buf_add_str(b, "HTTP/1.1 ");
     buf_add_u64(b, r->status);
@@ -70,6 +71,8 @@ void front_reply(struct front *f, const struct reply *r) {
         return;
     }
     c->state = CONN_SENDING;
+    c->mark_us = clock_us();
+    c->mark_bytes = 0;
     conn_set_deadline(c, c->worker->config->limits.send_timeout);
     conn_write(c);
     if (c->state == CONN_IDLE)
@@ -92,12 +95,13 @@ void front_reply_text(struct front *f, unsigned status, const char *type, struct
 /* An answer without a handler: the request is not one, or came too slowly. */
 void conn_refuse(struct conn *c, unsigned status, const char *reason) {
     if (c->front.arena != NULL) {
-        /* A handler has begun and shall end: it is told, and its arena is reused for the answer. */
         if (c->front.call != NULL)
-            c->front.handler->gone(&c->front);
+            c->front.handler->gone(&c->front, status, reason);
         conn_request_done(c);
-        if (c->state == CONN_CLOSED)
-            return;
+    } else {
+        stats_add(&c->worker->stats->status[status / 100], 1);
+        access_log_refusal(&c->worker->log, c->worker->config,
+                           front_pseudonym(&c->peer, c->worker->config), status, reason);
     }
     static struct http1_head none;
     struct arena *arena = worker_arena(c->worker);
@@ -115,7 +119,7 @@ void conn_refuse(struct conn *c, unsigned status, const char *reason) {
     front_reply_text(&c->front, status, "application/json", body);
 }
 
-static void linger(struct conn *c) {
+void conn_linger(struct conn *c) {
     c->state = CONN_LINGER;
     buf_free(&c->in);
     sock_shutdown_write(&c->sock);
@@ -123,10 +127,7 @@ static void linger(struct conn *c) {
         conn_close(c);
         return;
     }
-    if (c->paused) {
-        c->paused = false;
-        event_add(&c->readable, NULL);
-    }
+    conn_resume(c);
     conn_set_deadline(c, CONN_LINGER_TIME);
 }
 
@@ -146,10 +147,9 @@ void conn_request_done(struct conn *c) {
 
 static void answer_done(struct conn *c) {
     conn_request_done(c);
-    if (c->state == CONN_CLOSED)
-        return;
+    c->served = true;
     if (c->closing) {
-        linger(c);
+        conn_linger(c);
         return;
     }
     c->state = CONN_IDLE;
@@ -174,6 +174,11 @@ void conn_write(struct conn *c) {
         enum io_status s = sock_writev(&c->sock, c->out + c->out_at,
                                        (int)(count < IOV_MAX_ONCE ? count : IOV_MAX_ONCE), &n);
         if (s == IO_AGAIN) {
+            if (conn_too_slow(c, c->sent, SEND_RATE_MIN)) {
+                stats_count(c->worker->stats, COUNT_client_timeouts);
+                conn_close(c);
+                return;
+            }
             event_add(&c->writable, NULL);
             conn_set_deadline(c, c->worker->config->limits.send_timeout);
             return;

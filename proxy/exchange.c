@@ -49,9 +49,12 @@ static void on_deadline(struct timer *t) {
     step_reply(ex);
 }
 
+/* The body has the upstream's timeout to come, and then the answer has it: a client that takes its
+ * time with the body leaves the upstream no less. */
 static void set_deadline(struct exchange *ex) {
-    ex->deadline_us = ex->front->began_us + ex->upstream->timeout;
-    timer_set(&ex->worker->timers, &ex->deadline, ex->front->began_us, ex->upstream->timeout);
+    uint64_t now = clock_us();
+    ex->deadline_us = now + ex->upstream->timeout;
+    timer_set(&ex->worker->timers, &ex->deadline, now, ex->upstream->timeout);
 }
 
 /* True: the body is wanted. */
@@ -59,7 +62,8 @@ static bool on_head(struct front *f) {
     struct worker *w = f->worker;
     struct exchange *ex = arena_new_array(f->arena, struct exchange, 1);
     if (ex == NULL) {
-        front_reply_text(f, 503, "application/json", BYTES_LITERAL("{\"error\":\"out of memory\"}"));
+        front_reply_text(f, 503, "application/json",
+                         BYTES_LITERAL("{\"error\":\"out of memory\"}"));
         return false;
     }
     ex->magic = EXCHANGE_MAGIC;
@@ -86,6 +90,7 @@ static void on_body(struct front *f, struct bytes body) {
     stats_add(&ex->worker->stats->counters[COUNT_request_body_bytes], f->body_bytes);
     ex->request = f->head->message;
     ex->request.body = body;
+    set_deadline(ex);
     exchange_run(ex);
 }
 
@@ -127,8 +132,8 @@ static void count_rows(struct exchange *ex) {
         q->rows = 1;
     for (uint32_t i = 0; i < q->input_count && ex->model->rows == ROWS_FIRST; i++)
         if (q->inputs[i].rank > 0 && q->inputs[i].shape[0] > q->rows)
-            q->rows = q->inputs[i].shape[0] < UINT32_MAX ? (uint32_t)q->inputs[i].shape[0]
-                                                         : UINT32_MAX;
+            q->rows =
+                q->inputs[i].shape[0] < UINT32_MAX ? (uint32_t)q->inputs[i].shape[0] : UINT32_MAX;
     stats_add(&ex->worker->stats->counters[COUNT_queries], q->rows);
 }
 
@@ -224,9 +229,10 @@ static bool relay_request(struct exchange *ex) {
     struct outgoing *out = &ex->out;
     struct bytes length;
     out->path = ex->request.path;
-    if (!message_header(&ex->request, "Content-Type", &out->content_type))
+    if (!message_header(&ex->request, "Content-Type", &out->content_type) ||
+        out->content_type.len > RELAYED_HEADER_MAX)
         out->content_type = bytes_of(NULL, 0);
-    if (message_header(&ex->request, binary, &length)) {
+    if (message_header(&ex->request, binary, &length) && length.len <= RELAYED_HEADER_MAX) {
         if ((out->headers = arena_new_array(ex->arena, struct header, 1)) == NULL)
             return false;
         out->headers[0] = (struct header){BYTES_LITERAL("Inference-Header-Content-Length"), length};
@@ -253,7 +259,6 @@ static enum next step_forward(struct exchange *ex) {
     enum codec_status s = encode(ex, &error);
     if (s != CODEC_OK)
         return exchange_refuse_codec(ex, s, &error, false);
-    struct upstream *u = upstream_find(ex->worker, ex->upstream);
     struct upstream_request r = {.method = ex->call.kind == CALL_INFER ? "POST" : "GET",
                                  .out = &ex->out,
                                  .trace = trace_headers(ex),
@@ -263,8 +268,7 @@ static enum next step_forward(struct exchange *ex) {
                                  .max_answer = ex->config->limits.max_answer};
     enum upstream_counter why = UPSTREAM_BUSY;
     ex->sent_us = clock_us();
-    if (u != NULL)
-        ex->pending = upstream_start(u, &r, on_answer, ex, &why);
+    ex->pending = upstream_start(ex->asked, &r, on_answer, ex, &why);
     if (ex->pending != NULL)
         return NEXT_PARK;
     ex->retry_after_ms = 1000;
@@ -283,12 +287,12 @@ static void stop(struct exchange *ex) {
     ex->pending = NULL;
 }
 
-static void on_gone(struct front *f) {
+static void on_gone(struct front *f, unsigned status, const char *reason) {
     struct exchange *ex = f->call;
     require(ex->magic == EXCHANGE_MAGIC);
     stop(ex);
-    ex->status = 0;
-    ex->log_reason = "client gone";
+    ex->status = status;
+    ex->log_reason = reason;
 }
 
 static void on_ended(struct front *f, uint64_t sent) {
@@ -300,6 +304,7 @@ static void on_ended(struct front *f, uint64_t sent) {
     buf_free(&ex->inflated);
     buf_free(&ex->spill);
     buf_free(&ex->inflated_answer);
+    upstream_release(ex->asked);
     config_unref(ex->config);
     ex->magic = 0;
 }

@@ -46,6 +46,7 @@ struct exchange {
     struct outgoing out;    /* to the upstream, then to the client */
     struct chain chain;
 
+    struct upstream *asked; /* a reference to the worker's */
     struct upstream_call *pending;
     struct timer deadline;
     uint64_t deadline_us, sent_us, answered_us;

@@ -17,11 +17,14 @@ enum next exchange_refuse(struct exchange *ex, unsigned status, const char *reas
 
 enum next exchange_refuse_codec(struct exchange *ex, enum codec_status s,
                                 const struct codec_error *error, bool answer) {
-    static const unsigned query_status[] = {
-        [CODEC_BAD] = 400, [CODEC_TOO_BIG] = 413, [CODEC_UNSUPPORTED] = 403, [CODEC_NO_MEMORY] = 503};
+    static const unsigned query_status[] = {[CODEC_BAD] = 400,
+                                            [CODEC_TOO_BIG] = 413,
+                                            [CODEC_UNSUPPORTED] = 403,
+                                            [CODEC_NO_MEMORY] = 503};
     static const char *const query_reason[] = {[CODEC_BAD] = "malformed query",
                                                [CODEC_TOO_BIG] = "query over a limit",
-                                               [CODEC_UNSUPPORTED] = "query asks for what is not let through",
+                                               [CODEC_UNSUPPORTED] =
+                                                   "query asks for what is not let through",
                                                [CODEC_NO_MEMORY] = "out of memory"};
     if (answer) {
         stats_count(ex->worker->stats, COUNT_bad_answers);
@@ -70,9 +73,10 @@ static enum codec_status relay_answer(struct exchange *ex, const struct message 
     struct outgoing *out = &ex->out;
     struct bytes length;
     *out = (struct outgoing){.body_len = in->body.len};
-    if (!message_header(in, "Content-Type", &out->content_type))
+    if (!message_header(in, "Content-Type", &out->content_type) ||
+        out->content_type.len > RELAYED_HEADER_MAX)
         out->content_type = BYTES_LITERAL("application/octet-stream");
-    if (message_header(in, binary, &length)) {
+    if (message_header(in, binary, &length) && length.len <= RELAYED_HEADER_MAX) {
         if ((out->headers = arena_new_array(ex->arena, struct header, 1)) == NULL)
             return CODEC_NO_MEMORY;
         out->headers[0] = (struct header){BYTES_LITERAL("Inference-Header-Content-Length"), length};
@@ -140,9 +144,9 @@ static void denial(struct exchange *ex, struct reply *r, struct header *challeng
     r->retry_after_s = ex->retry_after_ms > 0 ? (ex->retry_after_ms + 999) / 1000 : 0;
     if (ex->status == 401 && ex->out.header_count == 0) {
         struct bytes name = ex->config->clients.key_header;
-        *challenge = (struct header){BYTES_LITERAL("WWW-Authenticate"),
-                                     arena_printf(ex->arena, "ApiKey header=\"%.*s\"", (int)name.len,
-                                                  name.at)};
+        *challenge = (struct header){
+            BYTES_LITERAL("WWW-Authenticate"),
+            arena_printf(ex->arena, "ApiKey header=\"%.*s\"", (int)name.len, name.at)};
         ex->out.headers = challenge;
         ex->out.header_count = 1;
     }

@@ -2,16 +2,6 @@
 #include "base/clock.h"
 #include "exchange.h"
 
-/* The address's pseudonym, made once per connection and key. */
-static struct bytes address_pseudonym(struct exchange *ex) {
-    struct peer_name *peer = ex->front->peer;
-    if (peer->made_under != ex->config) {
-        config_pseudonym(ex->config, "address", bytes_str(peer->text), peer->pseudonym);
-        peer->made_under = ex->config;
-    }
-    return bytes_str(peer->pseudonym);
-}
-
 static enum next unauthenticated(struct exchange *ex, const char *reason) {
     stats_count(ex->worker->stats, COUNT_unauthenticated);
     return exchange_refuse(ex, 401, reason);
@@ -20,7 +10,9 @@ static enum next unauthenticated(struct exchange *ex, const char *reason) {
 enum next step_identify(struct exchange *ex) {
     const struct clients_conf *conf = &ex->config->clients;
     const struct message *m = &ex->front->head->message;
-    struct bytes key = bytes_of(NULL, 0), address = address_pseudonym(ex);
+    struct bytes key = bytes_of(NULL, 0), address = front_pseudonym(ex->front->peer, ex->config);
+    /* Until a key proves otherwise, and in the log of a refusal, the address is who asks. */
+    ex->client = (struct client){.pseudonym = address, .key = address, .address = address};
     if (conf->by_api_key) {
         if (message_header(m, conf->key_header.at, &key)) {
             uint64_t now_s = clock_wall_us() / 1000000;
@@ -38,7 +30,6 @@ enum next step_identify(struct exchange *ex) {
     }
     if (!conf->by_address || !conf->anonymous)
         return unauthenticated(ex, "an API key is needed");
-    ex->client = (struct client){.pseudonym = address, .key = address, .address = address};
     return NEXT_MORE;
 }
 
@@ -74,5 +65,8 @@ enum next step_route(struct exchange *ex) {
         ex->declared = ex->model->declared;
         ex->policy = model_policy(ex->model, &ex->client);
     }
+    ex->asked = upstream_hold(ex->worker, ex->upstream);
+    if (ex->asked == NULL)
+        return exchange_refuse(ex, 503, "out of memory");
     return NEXT_PARK; /* Until the body is there. */
 }

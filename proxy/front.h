@@ -8,13 +8,14 @@
 
 #include "http1.h"
 
+struct config;
 struct worker;
 struct front;
 
 struct peer_name {
     char text[64]; /* "192.0.2.1" or "2001:db8::/64": what stands for the client; never logged */
     char pseudonym[32];     /* of it, made on first need */
-    const void *made_under; /* the configuration whose key made it */
+    uint64_t made_under;    /* serial of the configuration whose key made it; 0: not made */
 };
 
 struct front_handler {
@@ -23,9 +24,10 @@ struct front_handler {
     /* The whole body, decoded from chunks, BODY_PADDING readable bytes behind it; it lives as long
      * as the request's arena. */
     void (*body)(struct front *, struct bytes body);
-    /* The client went away, or the deadline of its body passed: stop, front_reply must not be
-     * called any more.  `ended` follows. */
-    void (*gone)(struct front *);
+    /* The request is over before it was answered: stop, front_reply must not be called any more.
+     * status 0: the client went away.  Otherwise the front itself answers with it: the body was
+     * malformed, too large or too slow.  reason is static.  `ended` follows. */
+    void (*gone)(struct front *, unsigned status, const char *reason);
     /* The request is over (answer written, or gone); the arena goes away when this returns.
      * sent: bytes of the answer that left. */
     void (*ended)(struct front *, uint64_t sent);
@@ -54,6 +56,9 @@ struct reply {
     uint32_t retry_after_s; /* 0: not said */
     bool close;             /* end the connection after it */
 };
+
+/* The peer's pseudonym under config's key: made once per connection and key. */
+struct bytes front_pseudonym(struct peer_name *peer, const struct config *config);
 
 /* Answers f's request.  Once only. */
 void front_reply(struct front *f, const struct reply *r);

@@ -15,6 +15,7 @@
 #include "conn.h"
 #include "exchange.h"
 #include "listen.h"
+#include "log_file.h"
 #include "tls.h"
 #include "upstream.h"
 
@@ -38,12 +39,14 @@ static void release(struct config *c) {
 static bool prepare(struct config *c) {
     char error[256] = "";
     bool ok = true;
+    static uint64_t serial;
+    c->serial = ++serial;
     c->release = release;
     for (uint32_t i = 0; i < c->listener_count && ok; i++) {
         struct listener_conf *l = &c->listeners[i];
         if (l->tls.on)
-            ok = (l->context = tls_server_context(l->tls.cert, l->tls.key, error,
-                                                  sizeof(error))) != NULL;
+            ok = (l->context = tls_server_context(l->tls.cert, l->tls.key, error, sizeof(error))) !=
+                 NULL;
     }
     for (uint32_t i = 0; i < c->upstream_count && ok; i++) {
         struct upstream_conf *u = &c->upstreams[i];
@@ -120,20 +123,30 @@ static const char *needs_restart(const struct config *a, const struct config *b)
     return NULL;
 }
 
-bool gate_reload(struct gate *g) {
+/* The new configuration, if it can be taken over whole.  NULL: it was said why. */
+static struct config *load_again(struct gate *g) {
     struct config *c = load(g->path);
     const char *why = c != NULL ? needs_restart(g->config, c) : NULL;
-    if (c == NULL || why != NULL) {
-        if (why != NULL)
-            log_line(LOG_ERROR, "reload: a change of '%s' needs a restart", why);
-        log_line(LOG_ERROR, "reload failed: the policy before it stays in force");
-        if (c != NULL)
-            config_unref(c);
+    if (why != NULL)
+        log_line(LOG_ERROR, "reload: a change of '%s' needs a restart", why);
+    if (c != NULL && why == NULL && log_file_open(c->access_log))
+        return c;
+    log_line(LOG_ERROR, "reload failed: the policy before it stays in force");
+    if (c != NULL)
+        config_unref(c);
+    return NULL;
+}
+
+bool gate_reload(struct gate *g) {
+    if (gate_draining(g)) {
+        log_line(LOG_NOTICE, "reload: not while stopping");
+        return false;
+    }
+    struct config *c = load_again(g);
+    if (c == NULL) {
         g->reload_failures++;
         return g->reload_ok = false;
     }
-    if (!access_log_open_file(c->access_log))
-        log_line(LOG_ERROR, "the access log is off");
     for (unsigned i = 0; i < g->worker_count; i++)
         hand_out(&g->workers[i], c);
     hand_out(&g->main, c);
@@ -147,8 +160,8 @@ bool gate_reload(struct gate *g) {
 /* ---- drain ---- */
 
 static void close_all(struct worker *w) {
-    for (struct list *n = w->conns.next; n != &w->conns; n = w->conns.next)
-        conn_close(list_object(n, struct conn, link));
+    while (!list_empty(&w->conns))
+        conn_close(list_object(w->conns.next, struct conn, link));
 }
 
 static void worker_leave(struct worker *w) {
@@ -203,8 +216,8 @@ static void on_worker_ended(struct mail *m, void *owner) {
 static void on_term(evutil_socket_t fd, short what, void *cookie) {
     struct gate *g = cookie;
     (void)fd, (void)what;
-    log_line(LOG_NOTICE, g->terms == 0 ? "stopping: finishing what is under way"
-                                       : "stopping at once");
+    log_line(LOG_NOTICE,
+             g->terms == 0 ? "stopping: finishing what is under way" : "stopping at once");
     if (g->terms++ > 1)
         return;
     for (unsigned i = 0; i < g->worker_count; i++)
@@ -326,7 +339,7 @@ static bool open_all(struct gate *g) {
         if (!worker_open(&g->workers[i], g, i, g->config) || !upstreams_apply(&g->workers[i]) ||
             !open_listeners(&g->workers[i]))
             return false;
-    return open_admin(g) && access_log_open_file(g->config->access_log);
+    return open_admin(g) && log_file_open(g->config->access_log);
 }
 
 static void close_gate(struct gate *g) {
@@ -335,7 +348,7 @@ static void close_gate(struct gate *g) {
     listen_stop(&g->main);
     close_all(&g->main);
     worker_close(&g->main);
-    access_log_close_file();
+    log_file_close();
     free(g->workers);
     g->store->ops->free(g->store);
     peers_free(g->peers);

@@ -128,8 +128,8 @@ bool listen_start(struct worker *w, int fd, int index, const struct front_handle
 void listen_stop(struct worker *w) {
     while (!list_empty(&w->listeners)) {
         struct listener *l = list_object(w->listeners.next, struct listener, link);
-        if (!timer_is_set(&l->pause))
-            on_readable(l->fd, EV_READ, l);
+        while (!timer_is_set(&l->pause) && accept_one(l))
+            continue;
         listener_free(l);
     }
 }

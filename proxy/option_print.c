@@ -136,9 +136,10 @@ static void schema_words(const struct option *row, struct buf *out) {
 }
 
 static void schema_scalar(const struct option *row, enum option_type type, struct buf *out) {
+    static const char size[] = "\"type\": [\"string\", \"integer\"], \"minimum\": 0, "
+                               "\"pattern\": \"^[0-9]+(KiB|MiB|GiB)?$\"";
     static const char *const patterns[] = {
-        [OPTION_SIZE] = "\"type\": [\"string\", \"integer\"], \"pattern\": "
-                        "\"^[0-9]+(KiB|MiB|GiB)?$\", \"minimum\": 0",
+        [OPTION_SIZE] = size,
         [OPTION_DURATION] = "\"type\": \"string\", \"pattern\": \"^[0-9]+(us|ms|s|min|h|d)$\"",
         [OPTION_RATE] = "\"type\": \"string\", \"pattern\": \"^[0-9]+/(s|min|h|d)$\"",
         [OPTION_STRING] = "\"type\": \"string\", \"minLength\": 1",

@@ -128,6 +128,7 @@ struct clients_conf {
 
 struct config {
     _Atomic unsigned refs;
+    uint64_t serial; /* no other snapshot of this process has it; from 1; set by gate_prepare */
     void (*release)(struct config *); /* called before the arena goes; may be NULL */
     struct arena *arena;
     char sha256[SHA256_HEX]; /* of the file and the key list, one after the other (`cat A B |

@@ -82,15 +82,16 @@ static struct upstream *find(struct worker *w, const struct upstream_conf *conf)
     return NULL;
 }
 
-struct upstream *upstream_find(struct worker *w, const struct upstream_conf *conf) {
+struct upstream *upstream_hold(struct worker *w, const struct upstream_conf *conf) {
     struct upstream *u = find(w, conf);
-    /* A query of an older policy whose upstream has since changed: the newest of that name. */
-    for (struct list *n = w->upstreams.next; u == NULL && n != &w->upstreams; n = n->next) {
-        struct upstream *other = list_object(n, struct upstream, link);
-        if (bytes_eq(other->conf->name, conf->name))
-            u = other;
-    }
+    if (u != NULL)
+        u->refs++;
     return u;
+}
+
+void upstream_release(struct upstream *u) {
+    if (u != NULL)
+        upstream_unref(u);
 }
 
 bool upstreams_apply(struct worker *w) {
@@ -152,9 +153,17 @@ static void call_end(struct upstream_call *call) {
     struct upstream *u = call->upstream;
     timer_stop(&call->timer);
     leave_endpoint(call);
-    require(u->pending > 0);
-    u->pending--;
+    if (!call->pinned) {
+        require(u->pending > 0);
+        u->pending--;
+    }
     upstream_unref(u);
+}
+
+static void report(struct upstream_call *call, enum endpoint_outcome outcome) {
+    if (!call->pinned && call->endpoint != NULL)
+        endpoint_outcome(call->endpoint, call->trial, outcome, clock_us());
+    call->trial = false;
 }
 
 /* Tells the caller; nothing of the call may be touched afterwards. */
@@ -210,25 +219,30 @@ static bool lay_out(struct upstream_call *call, const struct endpoint_conf *to) 
     return true;
 }
 
-/* Puts the call on a connection of the best endpoint, or of the next best.  False: of none. */
-static bool place(struct upstream_call *call) {
+/* Puts the call on a connection of the best endpoint, or of the next best.  False: of none; *why
+ * is CONNECT if one was asked, BUSY if not. */
+static bool place(struct upstream_call *call, enum upstream_counter *why) {
     struct upstream *u = call->upstream;
+    *why = UPSTREAM_BUSY;
     while (call->tries < TRIES_MAX) {
         uint64_t now = clock_us();
         struct endpoint *e = call->pinned ? call->endpoint : pick(u, now);
-        if (e == NULL)
+        if (e == NULL || !lay_out(call, endpoint_conf(e)))
             return false;
         if (!call->pinned) {
             call->endpoint = e;
             e->pending++;
-            endpoint_taken(e, now);
+            call->trial = endpoint_taken(e, now);
         }
         call->tries++;
-        if (lay_out(call, endpoint_conf(e)) && upstream_conn_begin(e, call))
+        enum begun begun = upstream_conn_begin(e, call);
+        if (begun == BEGUN)
             return true;
-        if (call->pinned)
+        report(call, begun == BEGIN_REFUSED ? OUTCOME_NO_CONNECTION : OUTCOME_NONE);
+        if (begun == BEGIN_REFUSED)
+            *why = UPSTREAM_CONNECT;
+        if (call->pinned || begun == BEGIN_LOCAL)
             return false;
-        endpoint_outcome(e, OUTCOME_NO_CONNECTION, now);
         leave_endpoint(call);
     }
     return false;
@@ -237,6 +251,7 @@ static bool place(struct upstream_call *call) {
 static void on_call_time(struct timer *t) {
     struct upstream_call *call = list_object(t, struct upstream_call, timer);
     if (call->conn == NULL) {
+        report(call, OUTCOME_BAD);
         tell(call, call->failure, NULL, bytes_of(NULL, 0));
         return;
     }
@@ -246,7 +261,8 @@ static void on_call_time(struct timer *t) {
     call->conn = NULL;
     conn->call = NULL;
     upstream_conn_close(conn);
-    call_failed(call, connecting ? UPSTREAM_CONNECT : UPSTREAM_TIMEOUT, sent || !connecting);
+    call_failed(call, connecting ? UPSTREAM_CONNECT : UPSTREAM_TIMEOUT,
+                connecting ? OUTCOME_NO_CONNECTION : OUTCOME_BAD, sent || !connecting);
 }
 
 static void set_timer(struct upstream_call *call) {
@@ -265,18 +281,16 @@ void call_connected(struct upstream_call *call) {
     set_timer(call);
 }
 
-void call_failed(struct upstream_call *call, enum upstream_counter why, bool sent) {
+void call_failed(struct upstream_call *call, enum upstream_counter why,
+                 enum endpoint_outcome outcome, bool sent) {
     struct upstream *u = call->upstream;
-    uint64_t now = clock_us();
+    enum upstream_counter again;
     call->conn = NULL;
-    if (!call->pinned) {
-        endpoint_outcome(call->endpoint,
-                         why == UPSTREAM_CONNECT ? OUTCOME_NO_CONNECTION : OUTCOME_BAD, now);
+    report(call, outcome);
+    if (!sent && !call->pinned && clock_us() < call->request.deadline_us) {
         leave_endpoint(call);
-    }
-    if (!sent && !call->pinned && now < call->request.deadline_us) {
         stats_add(&u->worker->stats->upstreams[u->series][UPSTREAM_RETRY], 1);
-        if (place(call)) {
+        if (place(call, &again)) {
             set_timer(call);
             return;
         }
@@ -284,14 +298,18 @@ void call_failed(struct upstream_call *call, enum upstream_counter why, bool sen
     tell(call, why, NULL, bytes_of(NULL, 0));
 }
 
+/* A 500 is often the query's doing (a shape the model does not like): if it counted, one client
+ * could close the endpoint to all.  502 to 504 are the server's. */
+static enum endpoint_outcome outcome_of(unsigned status) {
+    return status >= 502 && status <= 504 ? OUTCOME_BAD : OUTCOME_GOOD;
+}
+
 void call_answered(struct upstream_call *call, const struct http1_head *head, struct bytes body) {
     enum upstream_counter result = head->message.status >= 500   ? UPSTREAM_ERROR
                                    : head->message.status >= 300 ? UPSTREAM_REFUSED
-                                                         : UPSTREAM_OK;
+                                                                 : UPSTREAM_OK;
     call->conn = NULL;
-    if (!call->pinned)
-        endpoint_outcome(call->endpoint, result == UPSTREAM_ERROR ? OUTCOME_BAD : OUTCOME_GOOD,
-                         clock_us());
+    report(call, outcome_of(head->message.status));
     tell(call, result, head, body);
 }
 
@@ -300,7 +318,7 @@ struct upstream_call *call_start(struct upstream *u, struct endpoint *pinned,
                                  void *cookie, enum upstream_counter *why) {
     struct upstream_call *call = arena_new_array(r->arena, struct upstream_call, 1);
     *why = UPSTREAM_BUSY;
-    if (call == NULL || u->pending >= u->conf->max_pending)
+    if (call == NULL || (pinned == NULL && u->pending >= u->conf->max_pending))
         return NULL;
     call->upstream = u;
     call->request = *r;
@@ -308,16 +326,16 @@ struct upstream_call *call_start(struct upstream *u, struct endpoint *pinned,
     call->cookie = cookie;
     call->pinned = pinned != NULL;
     timer_init(&call->timer, on_call_time);
-    u->pending++;
     u->refs++;
     call->endpoint = pinned;
     if (pinned != NULL)
         pinned->pending++;
-    if (place(call)) {
+    else
+        u->pending++;
+    if (place(call, why)) {
         set_timer(call);
         return call;
     }
-    *why = call->tries > 0 ? UPSTREAM_CONNECT : UPSTREAM_BUSY;
     call_end(call);
     return NULL;
 }
@@ -337,8 +355,7 @@ void upstream_cancel(struct upstream_call *call) {
         upstream_conn_close(call->conn);
         call->conn = NULL;
     }
-    if (!call->pinned && call->endpoint != NULL)
-        endpoint_outcome(call->endpoint, OUTCOME_NONE, clock_us());
+    report(call, OUTCOME_NONE);
     call_end(call);
 }
 

@@ -17,9 +17,10 @@ struct upstream_call;
 MUST bool upstreams_apply(struct worker *w);
 void upstreams_close(struct worker *w);
 
-/* w's upstream for this row of any config that is still in use.  NULL: it is not there (any more,
- * and out of memory to make it again). */
-struct upstream *upstream_find(struct worker *w, const struct upstream_conf *conf);
+/* A reference to w's upstream for this row of w's config, for upstream_release: with it a query is
+ * served to its end even if a reload retires the upstream.  NULL: out of memory when it was made. */
+struct upstream *upstream_hold(struct worker *w, const struct upstream_conf *conf);
+void upstream_release(struct upstream *u);
 
 struct upstream_request {
     const char *method;

@@ -37,13 +37,27 @@ void upstream_conn_close(struct upstream_conn *c) {
 }
 
 /* Ends the connection and tells the call, if there is one. */
-static void fail(struct upstream_conn *c, enum upstream_counter why) {
+static void fail_as(struct upstream_conn *c, enum upstream_counter why,
+                    enum endpoint_outcome outcome) {
     struct upstream_call *call = c->call;
     bool sent = c->sent > 0;
     c->call = NULL;
     upstream_conn_close(c);
     if (call != NULL)
-        call_failed(call, why, sent);
+        call_failed(call, why, outcome, sent);
+}
+
+static void fail(struct upstream_conn *c) {
+    fail_as(c, UPSTREAM_ERROR, OUTCOME_BAD);
+}
+
+static void fail_connect(struct upstream_conn *c) {
+    fail_as(c, UPSTREAM_CONNECT, OUTCOME_NO_CONNECTION);
+}
+
+/* An answer over the policy's limit is the query's doing, not the endpoint's. */
+static void fail_too_big(struct upstream_conn *c) {
+    fail_as(c, UPSTREAM_ERROR, OUTCOME_NONE);
 }
 
 /* Writes until all is written (IO_OK), the socket is full (IO_AGAIN, and then it waits for
@@ -71,10 +85,20 @@ static enum io_status write_some(struct upstream_conn *c) {
     return IO_OK;
 }
 
+static void read_answer(struct upstream_conn *c);
+
 static void write_request(struct upstream_conn *c) {
     enum io_status s = write_some(c);
-    if (s != IO_OK && s != IO_AGAIN)
-        fail(c, UPSTREAM_ERROR);
+    if (s == IO_OK || s == IO_AGAIN)
+        return;
+    if (c->sent == 0) {
+        fail(c);
+        return;
+    }
+    /* It takes no more, but may have said why: an early answer (413, 400) waits to be read. */
+    c->spent = true;
+    c->call->out_at = c->call->out_count;
+    read_answer(c);
 }
 
 /* The answer is whole.  The connection goes back to the pool only if nothing about it is odd. */
@@ -134,7 +158,7 @@ static void body_feed(struct upstream_conn *c, struct bytes data) {
         enum http1_status s =
             http1_chunks_feed(c->chunks, data, &used, c->call->request.spill, &status, &reason);
         if (s == HTTP1_BAD || (s == HTTP1_DONE && (used < data.len || !chunked_done(c))))
-            fail(c, UPSTREAM_ERROR);
+            fail(c);
         else if (s == HTTP1_DONE)
             answered(c);
         return;
@@ -146,7 +170,7 @@ static void body_feed(struct upstream_conn *c, struct bytes data) {
         memcpy(c->body + c->body_len, data.at, n);
     c->body_len += n;
     if (n < data.len)
-        fail(c, UPSTREAM_ERROR);
+        fail(c);
     else if (c->body_len == want)
         answered(c);
 }
@@ -167,8 +191,8 @@ static bool head_feed(struct upstream_conn *c, struct bytes *data) {
     if (text.at == NULL)
         goto bad;
     memset(head, 0, offsetof(struct http1_head, headers));
-    if (http1_answer_head(call->request.arena, text, bytes_str(call->request.method),
-                          call->request.max_answer, head) != HTTP1_DONE)
+    if (http1_answer_head(call->request.arena, text, bytes_str(call->request.method), UINT64_MAX,
+                          head) != HTTP1_DONE)
         goto bad;
     *data = bytes_skip(*data, skip + len);
     if (head->message.status / 100 == 1) {
@@ -176,11 +200,15 @@ static bool head_feed(struct upstream_conn *c, struct bytes *data) {
             return true;
         goto bad;
     }
+    if (head->framing == BODY_LENGTH && head->content_length > call->request.max_answer) {
+        fail_too_big(c);
+        return false;
+    }
     c->head = head;
     if (body_prepare(c))
         return true;
 bad:
-    fail(c, UPSTREAM_ERROR);
+    fail(c);
     return false;
 }
 
@@ -200,7 +228,7 @@ static void feed(struct upstream_conn *c, struct bytes data) {
     else
         buf_add_bytes(&c->in, data);
     if (c->in.failed)
-        fail(c, UPSTREAM_ERROR);
+        fail(c);
 }
 
 static enum io_status read_some(struct upstream_conn *c, bool *full) {
@@ -229,7 +257,7 @@ static enum io_status read_some(struct upstream_conn *c, bool *full) {
     }
     buf_add(&c->in, scratch, n);
     if (c->in.failed)
-        fail(c, UPSTREAM_ERROR);
+        fail(c);
     else
         feed(c, buf_bytes(&c->in));
     return s;
@@ -243,7 +271,7 @@ static void read_answer(struct upstream_conn *c) {
             return;
         if (s == IO_EOF || s == IO_ERROR) {
             /* Whatever was missing is missing: never a short answer. */
-            fail(c, UPSTREAM_ERROR);
+            fail(c);
             return;
         }
         if (s == IO_AGAIN || (!full && !sock_pending(&c->sock)))
@@ -261,7 +289,7 @@ static void on_connected(struct upstream_conn *c) {
     int error = 0;
     socklen_t len = sizeof(error);
     if (getsockopt(c->sock.fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0 || error != 0) {
-        fail(c, UPSTREAM_CONNECT);
+        fail_connect(c);
         return;
     }
     if (c->endpoint->upstream->conf->tls.on) {
@@ -284,7 +312,7 @@ static void handshake(struct upstream_conn *c) {
             event_add(&c->writable, NULL);
         return;
     default:
-        fail(c, UPSTREAM_CONNECT);
+        fail_connect(c);
     }
 }
 
@@ -317,10 +345,22 @@ static void on_idle_time(struct timer *t) {
     upstream_conn_close(list_object(t, struct upstream_conn, idle_timer));
 }
 
+/* An idle connection has nothing to say.  If it has (bytes nobody asked for, or its end), and the
+ * loop has not come to that yet, they would be taken for the answer to the next query. */
+static bool is_quiet(struct upstream_conn *c) {
+    char byte;
+    return !sock_pending(&c->sock) && recv(c->sock.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
+           (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
 static bool reuse(struct endpoint *e, struct upstream_call *call) {
     while (!list_empty(&e->idle)) {
         /* The one used last: it is the least likely to be closed by the peer by now. */
         struct upstream_conn *c = list_object(e->idle.prev, struct upstream_conn, link);
+        if (!is_quiet(c)) {
+            upstream_conn_close(c);
+            continue;
+        }
         list_remove(&c->link);
         e->idle_count--;
         timer_stop(&c->idle_timer);
@@ -369,12 +409,18 @@ static bool dial(struct upstream_conn *c, const struct endpoint_conf *to) {
            event_add(&c->writable, NULL) == 0;
 }
 
-bool upstream_conn_begin(struct endpoint *e, struct upstream_call *call) {
+/* What of errno is ours to mend, not the endpoint's. */
+static bool is_local(int error) {
+    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM ||
+           error == EADDRNOTAVAIL || error == EADDRINUSE;
+}
+
+enum begun upstream_conn_begin(struct endpoint *e, struct upstream_call *call) {
     if (!call->pinned && reuse(e, call))
-        return true;
+        return BEGUN;
     struct upstream_conn *c = calloc(1, sizeof(*c));
     if (c == NULL)
-        return false;
+        return BEGIN_LOCAL;
     c->parked.free = conn_free;
     c->magic = UPSTREAM_MAGIC;
     c->state = UP_CONNECTING;
@@ -382,13 +428,15 @@ bool upstream_conn_begin(struct endpoint *e, struct upstream_call *call) {
     list_init(&c->link);
     buf_init(&c->in, READ_BYTES_MAX + HEAD_BYTES_MAX);
     timer_init(&c->idle_timer, on_idle_time);
+    errno = 0;
     if (!dial(c, endpoint_conf(e))) {
+        enum begun why = errno == 0 || is_local(errno) ? BEGIN_LOCAL : BEGIN_REFUSED;
         sock_close(&c->sock);
         free(c);
-        return false;
+        return why;
     }
     e->upstream->refs++;
     c->call = call;
     call->conn = c;
-    return true;
+    return BEGUN;
 }

@@ -12,12 +12,14 @@ bool endpoint_usable(struct endpoint *e, uint64_t now_us) {
     const struct breaker *b = &e->breaker;
     if (e->down)
         return false;
-    return b->open_until == 0 || (now_us >= b->open_until && !b->trial);
+    return b->open_until == 0 || (now_us >= b->open_until && !b->trying);
 }
 
-void endpoint_taken(struct endpoint *e, uint64_t now_us) {
-    if (e->breaker.open_until != 0 && now_us >= e->breaker.open_until)
-        e->breaker.trial = true;
+bool endpoint_taken(struct endpoint *e, uint64_t now_us) {
+    struct breaker *b = &e->breaker;
+    bool trial = b->open_until != 0 && now_us >= b->open_until;
+    b->trying = b->trying || trial;
+    return trial;
 }
 
 void health_publish(struct upstream *u) {
@@ -43,19 +45,22 @@ static void breaker_close(struct endpoint *e, uint64_t now_us) {
     health_publish(e->upstream);
 }
 
-void endpoint_outcome(struct endpoint *e, enum endpoint_outcome outcome, uint64_t now_us) {
+static void trial_over(struct endpoint *e, enum endpoint_outcome outcome, uint64_t now_us) {
+    e->breaker.trying = false;
+    if (outcome == OUTCOME_GOOD)
+        breaker_close(e, now_us);
+    else if (outcome != OUTCOME_NONE)
+        breaker_open(e, now_us);
+}
+
+void endpoint_outcome(struct endpoint *e, bool trial, enum endpoint_outcome outcome,
+                      uint64_t now_us) {
     struct breaker *b = &e->breaker;
-    bool trial = b->trial;
-    b->trial = false;
-    if (outcome == OUTCOME_NONE)
+    if (trial)
+        trial_over(e, outcome, now_us);
+    /* An open breaker waits for its trial: calls of before it opened say nothing new. */
+    if (trial || outcome == OUTCOME_NONE || b->open_until != 0)
         return;
-    if (trial) {
-        if (outcome == OUTCOME_GOOD)
-            breaker_close(e, now_us);
-        else
-            breaker_open(e, now_us);
-        return;
-    }
     if (now_us - b->window_began > BREAKER_WINDOW) {
         b->window_began = now_us;
         b->calls = b->failures = 0;
@@ -63,9 +68,8 @@ void endpoint_outcome(struct endpoint *e, enum endpoint_outcome outcome, uint64_
     b->calls++;
     b->failures += outcome != OUTCOME_GOOD;
     b->in_a_row = outcome == OUTCOME_NO_CONNECTION ? b->in_a_row + 1 : 0;
-    if (b->open_until == 0 &&
-        (b->in_a_row >= NO_CONNECTION_TO_OPEN ||
-         (b->calls >= BREAKER_MIN_CALLS && b->failures * 100 >= b->calls * BREAKER_OPEN_PERCENT)))
+    if (b->in_a_row >= NO_CONNECTION_TO_OPEN ||
+        (b->calls >= BREAKER_MIN_CALLS && b->failures * 100 >= b->calls * BREAKER_OPEN_PERCENT))
         breaker_open(e, now_us);
 }
 
@@ -79,8 +83,8 @@ static void checked(struct endpoint *e, bool good) {
         return;
     e->streak = 0;
     e->down = !good;
-    log_line(good ? LOG_NOTICE : LOG_WARNING, "upstream %.*s: health check %s", (int)url.len, url.at,
-             good ? "passes again" : "fails");
+    log_line(good ? LOG_NOTICE : LOG_WARNING, "upstream %.*s: health check %s", (int)url.len,
+             url.at, good ? "passes again" : "fails");
     health_publish(e->upstream);
 }
 
@@ -119,7 +123,8 @@ static void probe_begin(struct endpoint *e) {
     p->call = call_start(e->upstream, e, &r, on_probe, p, &why);
     if (p->call == NULL) {
         probe_end(p);
-        checked(e, false);
+        if (why == UPSTREAM_CONNECT)
+            checked(e, false);
     }
 }
 

@@ -14,7 +14,7 @@
 struct breaker {
     uint64_t window_began, open_until; /* us; open_until 0: closed */
     uint32_t calls, failures, in_a_row; /* in_a_row: connections that could not be made */
-    bool trial;                         /* the one call of a half-open breaker is under way */
+    bool trying;                        /* the one call of a half-open breaker is under way */
 };
 
 struct probe {
@@ -60,6 +60,7 @@ struct upstream_conn {
     struct event readable, writable;
     struct timer idle_timer;
     struct upstream_call *call; /* NULL while idle */
+    bool spent;                 /* never to be pooled: its writing side is broken */
     struct buf in;              /* part of a head */
     size_t scanned;
     unsigned interims;
@@ -79,20 +80,33 @@ struct upstream_call {
     void *cookie;
     struct timer timer;
     bool connecting; /* the timer is the connect deadline */
-    bool pinned;     /* a health check: this endpoint and no other, and no breaker */
+    bool pinned;     /* a health check: this endpoint and no other, no breaker, no limit */
+    bool trial;      /* its outcome decides about a half-open breaker */
     unsigned tries;
     enum upstream_counter failure; /* told when the timer fires with conn == NULL */
     struct iovec *out;
     uint32_t out_count, out_at;
 };
 
-/* upstream_conn.c: an idle connection of e or a new one, with call on it.  False: none could be
- * made, nothing was sent. */
-MUST bool upstream_conn_begin(struct endpoint *e, struct upstream_call *call);
+/* upstream_conn.c: an idle connection of e or a new one, with call on it. */
+enum begun {
+    BEGUN,
+    BEGIN_REFUSED, /* the endpoint's doing; nothing was sent */
+    BEGIN_LOCAL,   /* ours: out of descriptors, ports or memory */
+};
+MUST enum begun upstream_conn_begin(struct endpoint *e, struct upstream_call *call);
 void upstream_conn_close(struct upstream_conn *c);
 
+enum endpoint_outcome {
+    OUTCOME_GOOD,
+    OUTCOME_BAD,
+    OUTCOME_NO_CONNECTION,
+    OUTCOME_NONE, /* says nothing about the endpoint */
+};
+
 /* upstream.c: what happened to a call. */
-void call_failed(struct upstream_call *call, enum upstream_counter why, bool sent);
+void call_failed(struct upstream_call *call, enum upstream_counter why,
+                 enum endpoint_outcome outcome, bool sent);
 void call_answered(struct upstream_call *call, const struct http1_head *head, struct bytes body);
 void call_connected(struct upstream_call *call);
 struct upstream_call *call_start(struct upstream *u, struct endpoint *pinned,
@@ -105,9 +119,10 @@ const struct endpoint_conf *endpoint_conf(const struct endpoint *e);
 void health_start(struct upstream *u);
 void health_stop(struct upstream *u);
 bool endpoint_usable(struct endpoint *e, uint64_t now_us);
-void endpoint_taken(struct endpoint *e, uint64_t now_us);
-enum endpoint_outcome { OUTCOME_GOOD, OUTCOME_BAD, OUTCOME_NO_CONNECTION, OUTCOME_NONE };
-void endpoint_outcome(struct endpoint *e, enum endpoint_outcome outcome, uint64_t now_us);
+/* True: this call is the trial of a half-open breaker. */
+bool endpoint_taken(struct endpoint *e, uint64_t now_us);
+void endpoint_outcome(struct endpoint *e, bool trial, enum endpoint_outcome outcome,
+                      uint64_t now_us);
 void health_publish(struct upstream *u);
 
 #endif

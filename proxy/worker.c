@@ -83,6 +83,7 @@ err0:
 
 void worker_close(struct worker *w) {
     require(list_empty(&w->conns) && list_empty(&w->upstreams) && list_empty(&w->listeners));
+    mailbox_close(&w->mail); /* Runs what is left in it, while everything is still there. */
     reap(-1, 0, w);
     access_log_close(&w->log);
     while (w->spare > 0)
@@ -92,6 +93,5 @@ void worker_close(struct worker *w) {
     free(w->scratch);
     event_free(w->reaper);
     timers_close(&w->timers);
-    mailbox_close(&w->mail);
     event_base_free(w->base);
 }

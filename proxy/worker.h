@@ -28,6 +28,7 @@ struct worker {
     struct config *config;
     struct list listeners;
     struct list conns;     /* client connections */
+    unsigned conn_count;
     struct list upstreams; /* struct upstream of upstream.h */
     struct list parked;    /* dead objects that a callback may still be in: struct parked */
     struct event *reaper;

@@ -1,7 +1,8 @@
 #include "yaml.h"
 
 #include <stdlib.h>
-#include <yaml.h>
+/* libyaml names its header as we do ours. */
+#include <yaml.h> // NOLINT(readability-duplicate-include)
 
 #include "base/limits.h"
 
@@ -45,7 +46,7 @@ static bool is_tab_at(const struct reading *r, const yaml_mark_t *mark) {
     struct bytes rest = r->text;
     for (size_t line = 0; line < mark->line && rest.at != NULL; line++)
         (void)bytes_cut(&rest, '\n');
-    return rest.len > mark->column && rest.at[mark->column] == '\t';
+    return rest.at != NULL && rest.len > mark->column && rest.at[mark->column] == '\t';
 }
 
 static const char *syntax_hint(const yaml_parser_t *p) {

@@ -17,6 +17,7 @@
 #define HEADERS_MAX 64           /* over = 431 */
 #define CHUNK_LINE_MAX 256       /* chunk size and extension: over = 400 */
 #define TRAILER_BYTES_MAX KIB(4) /* trailer section of a chunked body: over = 400 */
+#define RELAYED_HEADER_MAX 256 /* a header that `bodies: relay` passes on: longer is left out */
 #define INTERIM_ANSWERS_MAX 8    /* 1xx answers before the final one: over = 502 */
 
 /* Bodies. */
@@ -53,6 +54,9 @@
 #define SEND_TIMEOUT SECONDS(10)        /* option limits.send_timeout: a reader that takes nothing */
 #define REQUEST_TIMEOUT SECONDS(15)     /* option upstreams.*.timeout: whole request: 504 */
 #define DRAIN_TIMEOUT SECONDS(30)       /* option limits.drain_timeout: SIGTERM to exit */
+#define SEND_RATE_MIN KIB(1) /* bytes per second a reader takes, averaged over 10 s: under = close */
+#define ADMIN_CONNECTIONS_MAX 64 /* beside the clients' */
+#define DRAIN_GRACE SECONDS(1) /* draining: for a first request on a connection just made */
 #define ACCEPTS_PER_WAKE_MAX 32
 #define ACCEPT_PAUSE MS(100)            /* after running out of descriptors */
 
