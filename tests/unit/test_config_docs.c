@@ -42,6 +42,8 @@ static struct buf printed(const struct config *c) {
 /* ---- Values ---- */
 
 static void test_print_reads_back(void **state) {
+    static const char limits[] =
+        "limits: {max_body: 1MiB, idle_timeout: 2min, compressed_bodies: false}\n";
     static const char *const drops[] = {
         "workers: 2\n",
         "admin: {address: localhost:9901}\n",
@@ -49,8 +51,7 @@ static void test_print_reads_back(void **state) {
         "  pseudonym_key: {file: p.key, version: 7}\n",
         ", health: {path: /ready, interval: 1s}",
         ", tls: {cert: c.pem, key: k.pem}",
-        "limits: {max_body: 1MiB, idle_timeout: 2min, "
-        "compressed_bodies: false}\n",
+        limits,
     };
     (void)state;
     for (size_t i = 0; i <= sizeof(drops) / sizeof(drops[0]); i++) {
@@ -166,7 +167,7 @@ static void test_tables_are_sound(void **state) {
 
 /* ---- The committed copies ---- */
 
-static void same_as_file(const char *path, void (*write)(struct buf *)) {
+static void same_as_file(const char *command, const char *path, void (*write)(struct buf *)) {
     struct buf now, file;
     char why[CONFIG_WHY_MAX];
     buf_init(&now, MIB(1));
@@ -174,19 +175,19 @@ static void same_as_file(const char *path, void (*write)(struct buf *)) {
     write(&now);
     assert_null(config_system_io.load(path, false, &file, why));
     if (!bytes_eq(buf_bytes(&now), buf_bytes(&file)))
-        fail_msg("%s is not what querygate prints: write it anew", path);
+        fail_msg("%s is old: querygate %s >%s", path, command, path);
     buf_free(&now);
     buf_free(&file);
 }
 
 static void test_reference_is_committed(void **state) {
     (void)state;
-    same_as_file("deploy/policy-reference.md", config_reference);
+    same_as_file("reference", "deploy/policy-reference.md", config_reference);
 }
 
 static void test_schema_is_committed(void **state) {
     (void)state;
-    same_as_file("deploy/policy.schema.json", config_schema);
+    same_as_file("schema", "deploy/policy.schema.json", config_schema);
 }
 
 /* ---- Explain ---- */
