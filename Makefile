@@ -130,16 +130,19 @@ bench:
 	@$(SUBMAKE) SAN= binary bench-tools
 	@$(PYTHON) tests/bench/run.py --build $(BUILD)
 
-# Every C file; a check that finds anything fails.
+# All checks run; any that finds something fails.
 C_FILES := $(SRC) $(wildcard tests/unit/*.c tests/fuzz/*.c tests/bench/*.c) \
            $(wildcard proxy/*.h proxy/base/*.h proto/*.h filters/*.h filters/detect/*.h tests/unit/*.h)
 SCRIPTS := deploy/install-deps .ci/run $(wildcard deploy/*.sh deploy/*/*.sh tests/*/*.sh)
 lint:
 	@deploy/install-deps build test lint
-	@clang-format --dry-run -Werror $(C_FILES)
-	@$(PYTHON) tests/lint/layers.py
-	@for s in $(SCRIPTS); do bash -n $$s || exit 1; done
-	@tests/lint/tidy.sh "-std=gnu11 $(filter-out -DQG_VERSION% -MMD -MP,$(CPPFLAGS))" $(filter %.c,$(C_FILES))
+	@bad=0; \
+	    clang-format --dry-run -Werror $(C_FILES) || bad=1; \
+	    $(PYTHON) tests/lint/layers.py || bad=1; \
+	    for s in $(SCRIPTS); do bash -n $$s || bad=1; done; \
+	    tests/lint/tidy.sh "-std=gnu11 $(filter-out -DQG_VERSION% -MMD -MP,$(CPPFLAGS))" \
+	        $(filter %.c,$(C_FILES)) || bad=1; \
+	    exit $$bad
 
 format:
 	@deploy/install-deps lint
