@@ -11,9 +11,9 @@
 
 /* Which call of the protocol a request is.  What match() does not know, the gate refuses. */
 enum call_kind {
-    CALL_REFUSED,        /* a call that exists but is not let through: statistics, repository, ... */
+    CALL_REFUSED, /* a call that exists but is not let through: statistics, repository, ... */
     CALL_INFER,
-    CALL_LIVE,           /* server or upstream health: the answer's body passes untouched */
+    CALL_LIVE, /* server or upstream health: the answer's body passes untouched */
     CALL_READY,
     CALL_SERVER_METADATA,
     CALL_MODEL_METADATA, /* filtered: only declared outputs are named */

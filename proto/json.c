@@ -112,11 +112,11 @@ static bool open_level(struct json_reader *r, enum json_type type) {
     return true;
 }
 
-bool json_object(struct json_reader *r) {
+bool json_enter_object(struct json_reader *r) {
     return open_level(r, JSON_OBJECT);
 }
 
-bool json_array(struct json_reader *r) {
+bool json_enter_array(struct json_reader *r) {
     return open_level(r, JSON_ARRAY);
 }
 
@@ -232,7 +232,7 @@ static bool literal(struct json_reader *r, const char *word) {
     return true;
 }
 
-bool json_bool(struct json_reader *r, bool *out) {
+bool json_read_bool(struct json_reader *r, bool *out) {
     *out = false;
     if (!json_begin(r, JSON_BOOL))
         return false;
@@ -240,7 +240,7 @@ bool json_bool(struct json_reader *r, bool *out) {
     return literal(r, *out ? "true" : "false");
 }
 
-bool json_null(struct json_reader *r) {
+bool json_read_null(struct json_reader *r) {
     return json_begin(r, JSON_NULL) && literal(r, "null");
 }
 
@@ -254,7 +254,7 @@ static bool raw_string(struct json_reader *r, struct json_raw *raw) {
     return true;
 }
 
-bool json_string(struct json_reader *r, struct bytes *out) {
+bool json_read_string(struct json_reader *r, struct bytes *out) {
     struct json_raw raw;
     *out = bytes_of(NULL, 0);
     return raw_string(r, &raw) && decode(r, &raw, out);
@@ -274,7 +274,7 @@ static bool number(struct json_reader *r, struct json_number *n) {
     return true;
 }
 
-bool json_u64(struct json_reader *r, uint64_t *out) {
+bool json_read_u64(struct json_reader *r, uint64_t *out) {
     struct json_number n;
     *out = 0;
     if (!number(r, &n))
@@ -285,7 +285,7 @@ bool json_u64(struct json_reader *r, uint64_t *out) {
            json_fail(r, JSON_RANGE, n.at, "number out of range");
 }
 
-bool json_double(struct json_reader *r, double *out) {
+bool json_read_double(struct json_reader *r, double *out) {
     struct json_number n;
     *out = 0;
     if (!number(r, &n))
@@ -299,11 +299,11 @@ static bool skip_scalar(struct json_reader *r, enum json_type type) {
     bool truth;
     switch (type) {
     case JSON_NULL:
-        return json_null(r);
+        return json_read_null(r);
     case JSON_BOOL:
-        return json_bool(r, &truth);
+        return json_read_bool(r, &truth);
     case JSON_NUMBER:
-        return json_double(r, &number_value);
+        return json_read_double(r, &number_value);
     case JSON_STRING:
         return raw_string(r, &raw);
     default:

@@ -45,33 +45,27 @@ struct json_reader {
     size_t error_offset; /* in the text */
 };
 
-/* libjansson exports functions of the same names.  With symbols of their own, ours neither replace
- * them inside that library nor are taken for them; but no file can include both headers. */
-bool json_object(struct json_reader *r) __asm__("qg_json_object");
-bool json_array(struct json_reader *r) __asm__("qg_json_array");
-bool json_string(struct json_reader *r, struct bytes *out) __asm__("qg_json_string");
-bool json_null(struct json_reader *r) __asm__("qg_json_null");
-
 /* False: out of memory. */
 MUST bool json_start(struct json_reader *r, struct arena *arena, struct bytes text);
 
 /* The type of the value that comes next, without reading it. */
 enum json_type json_peek(struct json_reader *r);
 
-/* Objects: json_object, then json_key until it says false (the end, or an error: look at
+/* Objects: json_enter_object, then json_key until it says false (the end, or an error: look at
  * r->failure); each key's value must be read or skipped before the next.  *key is decoded. */
-MUST bool json_object(struct json_reader *r);
+MUST bool json_enter_object(struct json_reader *r);
 MUST bool json_key(struct json_reader *r, struct bytes *key);
 
-/* Arrays: json_array, then json_element until it says false; read or skip each element. */
-MUST bool json_array(struct json_reader *r);
+/* Arrays: json_enter_array, then json_element until it says false; read or skip each element. */
+MUST bool json_enter_array(struct json_reader *r);
 MUST bool json_element(struct json_reader *r);
 
-MUST bool json_bool(struct json_reader *r, bool *out);
-MUST bool json_string(struct json_reader *r, struct bytes *out); /* decoded: from text or arena */
-MUST bool json_u64(struct json_reader *r, uint64_t *out);        /* no sign, point or exponent */
-MUST bool json_double(struct json_reader *r, double *out);
-MUST bool json_null(struct json_reader *r);
+MUST bool json_read_bool(struct json_reader *r, bool *out);
+MUST bool json_read_string(struct json_reader *r,
+                           struct bytes *out);                 /* decoded: from text or arena */
+MUST bool json_read_u64(struct json_reader *r, uint64_t *out); /* no sign, point or exponent */
+MUST bool json_read_double(struct json_reader *r, double *out);
+MUST bool json_read_null(struct json_reader *r);
 
 /* Reads over any one value, checking it in full.  *span (may be NULL): its text. */
 MUST bool json_skip(struct json_reader *r, struct bytes *span);

@@ -24,30 +24,22 @@ struct json_number {
 
 /* Reads the number at `at`; never past end.  NULL: not a number by RFC 8259, or longer than
  * JSON_NUMBER_MAX (*too_long). */
-MUST
-const char *json_number_scan(const char *at, const char *end, struct json_number *n,
-                             bool *too_long);
+MUST const char *json_number_scan(const char *at, const char *end, struct json_number *n,
+                                  bool *too_long);
 
 /* False: it rounds to infinity. */
-MUST
-bool json_number_fp64(const struct json_number *n, double *out);
-MUST
-bool json_number_fp32(const struct json_number *n, float *out);
-MUST
-bool json_number_16(const struct json_number *n, enum dtype type, uint16_t *out);
+MUST bool json_number_fp64(const struct json_number *n, double *out);
+MUST bool json_number_fp32(const struct json_number *n, float *out);
+MUST bool json_number_16(const struct json_number *n, enum dtype type, uint16_t *out);
 
 /* An integer of any width, two's complement.  False: out of range, or a sign on an unsigned type.
  * n must be whole. */
-MUST
-bool json_number_integer(const struct json_number *n, enum dtype type, uint64_t *out);
+MUST bool json_number_integer(const struct json_number *n, enum dtype type, uint64_t *out);
 
 /* Without the C library.  False: undecided, or outside the tables. */
-MUST
-bool json_decimal_fp64(uint64_t digits, int exponent, bool dropped, double *out);
-MUST
-bool json_decimal_fp32(uint64_t digits, int exponent, float *out);
-MUST
-bool json_decimal_16(uint64_t digits, int exponent, enum dtype type, uint16_t *out);
+MUST bool json_decimal_fp64(uint64_t digits, int exponent, bool dropped, double *out);
+MUST bool json_decimal_fp32(uint64_t digits, int exponent, float *out);
+MUST bool json_decimal_16(uint64_t digits, int exponent, enum dtype type, uint16_t *out);
 
 /* 10^q's first 64 bits, rounded down: 10^q = (significand + [0, 1)) x 2^binary exponent. */
 #define JSON_POWER_MAX 64 /* |q| */

@@ -24,13 +24,11 @@ struct oip_reader {
 };
 
 /* Splits the body at Inference-Header-Content-Length and starts the reader on the JSON part. */
-MUST
-bool oip_start(struct oip_reader *r, struct arena *a, const struct message *in, bool answer,
-               struct codec_error *error);
+MUST bool oip_start(struct oip_reader *r, struct arena *a, const struct message *in, bool answer,
+                    struct codec_error *error);
 
 /* After the top-level object: nothing may follow it, and no binary byte may be left over. */
-MUST
-bool oip_end(struct oip_reader *r);
+MUST bool oip_end(struct oip_reader *r);
 
 /* Records a failure at the reader's place; always false. */
 bool oip_fail(struct oip_reader *r, enum codec_status status, const char *format, ...)
@@ -45,32 +43,23 @@ enum codec_status oip_error(struct codec_error *error, enum codec_status status,
 
 /* The next key of the open object as an index into names; -1: a key that is not among them.  False:
  * the end of the object, or a failure (r->status).  A name in other letter case is a failure. */
-MUST
-bool oip_key(struct oip_reader *r, const char *const *names, int *which);
+MUST bool oip_key(struct oip_reader *r, const char *const *names, int *which);
 
 /* The place is list[index] from here on.  False: more than TENSORS_MAX. */
-MUST
-bool oip_place(struct oip_reader *r, const char *list, uint32_t index);
+MUST bool oip_place(struct oip_reader *r, const char *list, uint32_t index);
 
 /* Typed values; false: a failure, recorded. */
-MUST
-bool oip_string(struct oip_reader *r, size_t max, struct bytes *out);
-MUST
-bool oip_bool(struct oip_reader *r, bool *out);
-MUST
-bool oip_u64(struct oip_reader *r, uint64_t *out);
-MUST
-bool oip_skip(struct oip_reader *r);
-MUST
-bool oip_skip_flat(struct oip_reader *r); /* a number, string or boolean, in a request */
+MUST bool oip_string(struct oip_reader *r, size_t max, struct bytes *out);
+MUST bool oip_bool(struct oip_reader *r, bool *out);
+MUST bool oip_u64(struct oip_reader *r, uint64_t *out);
+MUST bool oip_skip(struct oip_reader *r);
+MUST bool oip_skip_flat(struct oip_reader *r); /* a number, string or boolean, in a request */
 
 /* null, which stands for "left out": true when one was read over. */
-MUST
-bool oip_null(struct oip_reader *r);
+MUST bool oip_null(struct oip_reader *r);
 
 /* Room for element `count` in *at, count elements of size being there.  False: out of memory. */
-MUST
-bool oip_grow(struct oip_reader *r, void **at, uint32_t count, size_t size);
+MUST bool oip_grow(struct oip_reader *r, void **at, uint32_t count, size_t size);
 
 /* One tensor, whatever the order of its keys. */
 struct oip_tensor {
@@ -81,8 +70,7 @@ struct oip_tensor {
     uint64_t binary_size; /* parameters.binary_data_size */
     struct json_tensor json;
 };
-MUST
-bool oip_read_tensor(struct oip_reader *r, struct oip_tensor *t);
+MUST bool oip_read_tensor(struct oip_reader *r, struct oip_tensor *t);
 
 /* True if a float of type in data is infinite or not a number. */
 bool oip_has_nonfinite(enum dtype type, struct bytes data);
@@ -117,12 +105,10 @@ enum codec_status oip_filter_answer(struct arena *, const struct call *, const s
 const struct declared_output *oip_declared(const struct declared *declared, struct bytes name);
 
 /* What the client asked of that output.  False: it named others. */
-MUST
-bool oip_wanted(const struct query *q, struct bytes name, struct wanted_output *out);
+MUST bool oip_wanted(const struct query *q, struct bytes name, struct wanted_output *out);
 
 /* o's BYTES "value:index[:label]" to values and classes, at most `most` a row.  Sets rows, cols. */
-MUST
-bool oip_read_ranking(struct oip_reader *r, struct output *o, uint32_t most);
+MUST bool oip_read_ranking(struct oip_reader *r, struct output *o, uint32_t most);
 
 /* The canonical BYTES of a ranking's values and classes, from the arena. */
 enum codec_status oip_write_ranking(struct arena *a, const struct output *o, struct bytes *out,

@@ -83,7 +83,7 @@ static bool read_outputs(struct incoming *in) {
     struct oip_reader *r = &in->r;
     struct oip_tensor t;
     in->has_outputs = true;
-    if (!json_array(&r->json))
+    if (!json_enter_array(&r->json))
         return oip_fail_json(r);
     while (json_element(&r->json))
         if (!oip_place(r, "outputs", in->seen_count) || !oip_read_tensor(r, &t) ||
@@ -125,7 +125,7 @@ enum codec_status oip_decode_answer(struct arena *a, const struct message *m, co
     *out = (struct predictions){0};
     if (!oip_start(r, a, m, true, error))
         return r->status;
-    if (!json_object(&r->json))
+    if (!json_enter_object(&r->json))
         oip_fail_json(r);
     while (r->status == CODEC_OK && oip_key(r, keys, &which))
         (void)!read_key(&in, which);

@@ -27,7 +27,7 @@ static bool copy_strings(struct metadata *m, const char *key, const char *const 
     struct bytes s;
     if (oip_null(&m->r))
         return true;
-    if (!json_array(&m->r.json))
+    if (!json_enter_array(&m->r.json))
         return oip_fail_json(&m->r);
     if (write)
         buf_printf(b, ",\"%s\":[", key);
@@ -56,12 +56,12 @@ struct description {
 
 static bool read_dimensions(struct oip_reader *r, struct description *d) {
     double dim;
-    if (!json_array(&r->json))
+    if (!json_enter_array(&r->json))
         return oip_fail_json(r);
     while (json_element(&r->json)) {
         if (d->rank == TENSOR_DIMS_MAX)
             return oip_fail(r, CODEC_BAD, "more than %d dimensions", TENSOR_DIMS_MAX);
-        if (!json_double(&r->json, &dim))
+        if (!json_read_double(&r->json, &dim))
             return oip_fail_json(r);
         if (dim < -1 || dim > UINT32_MAX || dim != trunc(dim))
             return oip_fail(r, CODEC_BAD, "a dimension is not a count");
@@ -76,7 +76,7 @@ static bool read_description(struct oip_reader *r, struct description *d) {
     bool fine = true;
     int which;
     *d = (struct description){0};
-    if (!json_object(&r->json))
+    if (!json_enter_object(&r->json))
         return oip_fail_json(r);
     while (fine && oip_key(r, keys, &which)) {
         if (which == 0)
@@ -109,7 +109,7 @@ static bool copy_tensors(struct metadata *m, const char *key, bool declared_only
     struct description d;
     bool first = true;
     buf_printf(&m->w.json, ",\"%s\":[", key);
-    if (!json_array(&m->r.json))
+    if (!json_enter_array(&m->r.json))
         return oip_fail_json(&m->r);
     for (uint32_t i = 0; json_element(&m->r.json); i++) {
         if (!oip_place(&m->r, key, i) || !read_description(&m->r, &d))
@@ -179,7 +179,7 @@ static enum codec_status rewrite(struct arena *a, const struct call *call, const
     oip_writer_init(&m.w, a);
     if (!oip_start(&m.r, a, in, true, error))
         return oip_finish(&m.w, m.r.status, out, error);
-    if (!json_object(&m.r.json))
+    if (!json_enter_object(&m.r.json))
         fine = oip_fail_json(&m.r);
     else if (call->kind == CALL_SERVER_METADATA)
         fine = filter_server(&m);

@@ -69,7 +69,7 @@ static bool read_request_parameters(struct incoming *in) {
     int which;
     if (oip_null(&in->r))
         return true;
-    if (!json_object(&in->r.json))
+    if (!json_enter_object(&in->r.json))
         return oip_fail_json(&in->r);
     while (oip_key(&in->r, request_parameters, &which))
         if (!read_request_parameter(in, which))
@@ -97,7 +97,7 @@ static bool read_inputs(struct incoming *in) {
     struct oip_reader *r = &in->r;
     struct oip_tensor t;
     in->has_inputs = true;
-    if (!json_array(&r->json))
+    if (!json_enter_array(&r->json))
         return oip_fail_json(r);
     while (json_element(&r->json))
         if (!oip_place(r, "inputs", in->q->input_count) || !oip_read_tensor(r, &t) ||
@@ -127,7 +127,7 @@ static bool read_output_parameters(struct oip_reader *r, struct wanted_output *w
     bool fine = true;
     if (oip_null(r))
         return true;
-    if (!json_object(&r->json))
+    if (!json_enter_object(&r->json))
         return oip_fail_json(r);
     while (fine && oip_key(r, output_parameters, &which)) {
         if (which == BINARY_DATA)
@@ -149,7 +149,7 @@ static bool read_output(struct oip_reader *r, struct wanted_output *w, bool *sai
     int which;
     bool fine = true;
     *w = (struct wanted_output){0};
-    if (!json_object(&r->json))
+    if (!json_enter_object(&r->json))
         return oip_fail_json(r);
     while (fine && oip_key(r, output_keys, &which)) {
         if (which == OUTPUT_NAME)
@@ -181,7 +181,7 @@ static bool read_outputs(struct incoming *in) {
     struct wanted_output w;
     if (oip_null(r))
         return true;
-    if (!json_array(&r->json))
+    if (!json_enter_array(&r->json))
         return oip_fail_json(r);
     while (json_element(&r->json)) {
         uint32_t i = in->q->wanted_count;
@@ -213,7 +213,7 @@ static bool read_key(struct incoming *in, int which) {
 static bool read_request(struct incoming *in) {
     struct oip_reader *r = &in->r;
     int which;
-    if (!json_object(&r->json))
+    if (!json_enter_object(&r->json))
         return oip_fail_json(r);
     while (oip_key(r, keys, &which))
         if (!read_key(in, which))

@@ -123,7 +123,7 @@ bool oip_place(struct oip_reader *r, const char *list, uint32_t index) {
 }
 
 bool oip_string(struct oip_reader *r, size_t max, struct bytes *out) {
-    if (!json_string(&r->json, out))
+    if (!json_read_string(&r->json, out))
         return oip_fail_json(r);
     if (out->len > max)
         return oip_fail(r, CODEC_BAD, "longer than %zu bytes", max);
@@ -131,11 +131,11 @@ bool oip_string(struct oip_reader *r, size_t max, struct bytes *out) {
 }
 
 bool oip_bool(struct oip_reader *r, bool *out) {
-    return json_bool(&r->json, out) || oip_fail_json(r);
+    return json_read_bool(&r->json, out) || oip_fail_json(r);
 }
 
 bool oip_u64(struct oip_reader *r, uint64_t *out) {
-    return json_u64(&r->json, out) || oip_fail_json(r);
+    return json_read_u64(&r->json, out) || oip_fail_json(r);
 }
 
 bool oip_skip(struct oip_reader *r) {
@@ -152,7 +152,7 @@ bool oip_skip_flat(struct oip_reader *r) {
 }
 
 bool oip_null(struct oip_reader *r) {
-    return json_peek(&r->json) == JSON_NULL && json_null(&r->json);
+    return json_peek(&r->json) == JSON_NULL && json_read_null(&r->json);
 }
 
 bool oip_grow(struct oip_reader *r, void **at, uint32_t count, size_t size) {

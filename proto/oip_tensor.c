@@ -28,7 +28,7 @@ static bool read_parameters(struct oip_reader *r, struct oip_tensor *t) {
     int which;
     if (oip_null(r))
         return true;
-    if (!json_object(&r->json))
+    if (!json_enter_object(&r->json))
         return oip_fail_json(r);
     while (oip_key(r, parameters, &which))
         if (!read_parameter(r, t, which))
@@ -38,7 +38,7 @@ static bool read_parameters(struct oip_reader *r, struct oip_tensor *t) {
 
 static bool read_shape(struct oip_reader *r, struct tensor *t) {
     t->elements = 1;
-    if (!json_array(&r->json))
+    if (!json_enter_array(&r->json))
         return oip_fail_json(r);
     while (json_element(&r->json)) {
         uint64_t dim;
@@ -242,7 +242,7 @@ static bool read_key(struct oip_reader *r, struct oip_tensor *t, int which) {
 bool oip_read_tensor(struct oip_reader *r, struct oip_tensor *t) {
     int which;
     memset(t, 0, sizeof(*t));
-    if (!json_object(&r->json))
+    if (!json_enter_object(&r->json))
         return oip_fail_json(r);
     while (oip_key(r, keys, &which))
         if (!read_key(r, t, which))

@@ -60,7 +60,7 @@ enum output_kind {
     OUT_EMBEDDING, /* a representation */
     OUT_TEXT,
     OUT_TOKENS,
-    OUT_OPAQUE,    /* let through unread, because the policy says so */
+    OUT_OPAQUE, /* let through unread, because the policy says so */
 };
 extern const char *const output_kind_names[]; /* by enum output_kind, NULL-terminated */
 
@@ -72,13 +72,14 @@ extern const char *const output_kind_names[]; /* by enum output_kind, NULL-termi
  * Two forms: the plain tensor, or (classes != NULL) a ranking, as the classification extension
  * makes it: each row has `cols` entries in the upstream's order, each a value and a class. */
 struct output {
-    struct tensor tensor;  /* as the upstream sent it; filters never write into it */
+    struct tensor tensor; /* as the upstream sent it; filters never write into it */
     enum output_kind kind;
     uint32_t rows, cols;
     struct output_class *classes; /* rows x cols, or NULL */
     double *values;  /* rows x cols; NULL until output_values; then what will be released */
     bool changed;    /* values (or classes, cols) differ from the tensor: encode from them */
-    int grid_digits; /* >= 0: every value is an integer times 10^-grid_digits, print it so; -1: not */
+    int grid_digits; /* >= 0: every value is an integer times 10^-grid_digits, print it so; -1: not
+                      */
     bool dropped;    /* not to be released at all */
 };
 
@@ -114,9 +115,9 @@ struct query {
     uint32_t input_count;
     struct wanted_output *wanted; /* empty: the client named none */
     uint32_t wanted_count;
-    bool binary_output; /* outputs that do not say otherwise are wanted in binary form */
-    uint32_t rows;      /* queries in this batch: what limits and budgets charge; at least 1 */
-    uint64_t elements;  /* of all inputs */
+    bool binary_output;  /* outputs that do not say otherwise are wanted in binary form */
+    uint32_t rows;       /* queries in this batch: what limits and budgets charge; at least 1 */
+    uint64_t elements;   /* of all inputs */
     const void *dialect; /* the codec's own, kept from decode_query to encode_answer */
 };
 

@@ -86,20 +86,20 @@ static void check_released(struct arena *a, const struct message *m) {
     struct oip_reader r;
     struct bytes name;
     int which;
-    check(oip_start(&r, a, m, true, &error) && json_object(&r.json));
+    check(oip_start(&r, a, m, true, &error) && json_enter_object(&r.json));
     while (oip_key(&r, top, &which)) {
         check(which >= 0);
         if (which < 2) {
-            check(json_string(&r.json, &name) && bytes_is(name, which == 0 ? "m" : "i"));
+            check(json_read_string(&r.json, &name) && bytes_is(name, which == 0 ? "m" : "i"));
             continue;
         }
-        check(json_array(&r.json));
+        check(json_enter_array(&r.json));
         while (json_element(&r.json)) {
-            check(json_object(&r.json));
+            check(json_enter_object(&r.json));
             while (oip_key(&r, inner, &which)) {
                 check(which >= 0);
                 if (which == 0)
-                    check(json_string(&r.json, &name) && oip_declared(&fuzz_declared, name));
+                    check(json_read_string(&r.json, &name) && oip_declared(&fuzz_declared, name));
                 else
                     check(json_skip(&r.json, NULL));
             }

@@ -1,24 +1,16 @@
 /* jansson_oracle.h - jansson beside the reader it checks.
  *
- * jansson.h and proto/json.h share names; a test that needs both includes this instead of
- * jansson.h.  Nobody here needs the constructors that are renamed; but mind that json_is_array and
- * the like expand to our names: compare json_typeof with JANSSON_ARRAY and so on. */
+ * jansson.h and proto/json.h share the names of types; a test that needs both includes this instead
+ * of jansson.h.  Mind that json_is_array and the like expand to our names: compare json_typeof with
+ * JANSSON_ARRAY and so on. */
 #ifndef QG_JANSSON_ORACLE_H
 #define QG_JANSSON_ORACLE_H
 
-#define json_object jansson_object
-#define json_array  jansson_array
-#define json_string jansson_string
-#define json_null   jansson_null
 #define JSON_OBJECT JANSSON_OBJECT
 #define JSON_ARRAY  JANSSON_ARRAY
 #define JSON_STRING JANSSON_STRING
 #define JSON_NULL   JANSSON_NULL
 #include <jansson.h>
-#undef json_object
-#undef json_array
-#undef json_string
-#undef json_null
 #undef JSON_OBJECT
 #undef JSON_ARRAY
 #undef JSON_STRING
@@ -40,22 +32,22 @@ static inline bool same_as_jansson(struct json_reader *r, const json_t *want) {
         return false;
     switch (json_peek(r)) {
     case JSON_OBJECT:
-        for (same = json_object(r); same && json_key(r, &key); n++)
+        for (same = json_enter_object(r); same && json_key(r, &key); n++)
             same = same_as_jansson(r, json_object_getn(want, key.at, key.len));
         return same && json_typeof(want) == JANSSON_OBJECT && n == json_object_size(want);
     case JSON_ARRAY:
-        for (same = json_array(r); same && json_element(r); n++)
+        for (same = json_enter_array(r); same && json_element(r); n++)
             same = same_as_jansson(r, json_array_get(want, n));
         return same && json_typeof(want) == JANSSON_ARRAY && n == json_array_size(want);
     case JSON_STRING:
-        return json_string(r, &s) && json_typeof(want) == JANSSON_STRING &&
+        return json_read_string(r, &s) && json_typeof(want) == JANSSON_STRING &&
                bytes_eq(s, bytes_of(json_string_value(want), json_string_length(want)));
     case JSON_NUMBER:
-        return json_double(r, &d) && json_is_real(want) && d == json_real_value(want);
+        return json_read_double(r, &d) && json_is_real(want) && d == json_real_value(want);
     case JSON_BOOL:
-        return json_bool(r, &t) && json_is_boolean(want) && t == json_is_true(want);
+        return json_read_bool(r, &t) && json_is_boolean(want) && t == json_is_true(want);
     default:
-        return json_null(r) && json_typeof(want) == JANSSON_NULL;
+        return json_read_null(r) && json_typeof(want) == JANSSON_NULL;
     }
 }
 

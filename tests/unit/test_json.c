@@ -91,18 +91,18 @@ static void values_are_read_as_asked(void **state) {
     bool t;
     arena_reset(arena);
     assert_true(json_start(&r, arena, guarded(bytes_str(text), '9')));
-    assert_true(json_peek(&r) == JSON_OBJECT && json_object(&r));
-    assert_true(json_key(&r, &key) && bytes_is(key, "n") && json_u64(&r, &n) && n == UINT64_MAX);
-    assert_true(json_key(&r, &key) && bytes_is(key, "d") && json_double(&r, &d) && d == -0.25);
-    assert_true(json_key(&r, &key) && json_peek(&r) == JSON_BOOL && json_bool(&r, &t) && t);
-    assert_true(json_key(&r, &key) && json_bool(&r, &t) && !t);
-    assert_true(json_key(&r, &key) && json_peek(&r) == JSON_NULL && json_null(&r));
-    assert_true(json_key(&r, &key) && json_string(&r, &s) &&
+    assert_true(json_peek(&r) == JSON_OBJECT && json_enter_object(&r));
+    assert_true(json_key(&r, &key) && bytes_is(key, "n") && json_read_u64(&r, &n) && n == UINT64_MAX);
+    assert_true(json_key(&r, &key) && bytes_is(key, "d") && json_read_double(&r, &d) && d == -0.25);
+    assert_true(json_key(&r, &key) && json_peek(&r) == JSON_BOOL && json_read_bool(&r, &t) && t);
+    assert_true(json_key(&r, &key) && json_read_bool(&r, &t) && !t);
+    assert_true(json_key(&r, &key) && json_peek(&r) == JSON_NULL && json_read_null(&r));
+    assert_true(json_key(&r, &key) && json_read_string(&r, &s) &&
                 bytes_is(s, "a\xc3\xa9\xf0\x9f\x98\x80\n"));
     assert_true(json_key(&r, &key) && json_skip(&r, &s) && bytes_is(s, "[1, {\"a\":\"]\"}]"));
-    assert_true(json_key(&r, &key) && json_array(&r));
+    assert_true(json_key(&r, &key) && json_enter_array(&r));
     while (json_element(&r)) {
-        assert_true(json_u64(&r, &n));
+        assert_true(json_read_u64(&r, &n));
         sum = sum * 10 + n;
     }
     assert_int_equal(sum, 123);
@@ -120,17 +120,17 @@ static bool ask(struct json_reader *r, enum json_type type, const char *text) {
     assert_true(json_start(r, arena, guarded(bytes_str(text), '\0')));
     switch (type) {
     case JSON_NULL:
-        return json_null(r);
+        return json_read_null(r);
     case JSON_BOOL:
-        return json_bool(r, &t);
+        return json_read_bool(r, &t);
     case JSON_NUMBER:
-        return json_u64(r, &n);
+        return json_read_u64(r, &n);
     case JSON_STRING:
-        return json_string(r, &s);
+        return json_read_string(r, &s);
     case JSON_ARRAY:
-        return json_array(r);
+        return json_enter_array(r);
     default:
-        return json_object(r);
+        return json_enter_object(r);
     }
 }
 
@@ -153,7 +153,7 @@ static void other_types_are_refused(void **state) {
         assert_true(!ask(&r, JSON_NUMBER, not_digits[i]) && r.failure == JSON_TYPE);
     assert_true(!ask(&r, JSON_NUMBER, "18446744073709551616") && r.failure == JSON_RANGE);
     /* The first error stays; everything after it fails. */
-    assert_false(json_double(&r, &d) || json_skip(&r, NULL) || json_end(&r));
+    assert_false(json_read_double(&r, &d) || json_skip(&r, NULL) || json_end(&r));
     assert_true(r.failure == JSON_RANGE && r.error_offset == 0);
 }
 
@@ -271,7 +271,7 @@ static void memory_may_run_out(void **state) {
         struct json_reader r;
         struct bytes key, s;
         bool started = json_start(&r, small, guarded(bytes_str(text), '\0'));
-        bool fine = started && json_object(&r) && json_key(&r, &key) && json_string(&r, &s) &&
+        bool fine = started && json_enter_object(&r) && json_key(&r, &key) && json_read_string(&r, &s) &&
                     json_key(&r, &key) && json_skip(&r, NULL) && !json_key(&r, &key) &&
                     json_end(&r);
         assert_int_equal(r.failure, fine ? JSON_FINE : JSON_NO_MEMORY);

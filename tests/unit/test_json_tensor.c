@@ -276,7 +276,7 @@ static void depth_counts_from_the_top(void **state) {
     static const char text[] = "{\"a\":[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]}";
     arena_reset(arena);
     assert_true(json_start(&reader, arena, guarded(bytes_str(text), '\0')));
-    assert_true(json_object(&reader) && json_key(&reader, &key));
+    assert_true(json_enter_object(&reader) && json_key(&reader, &key));
     assert_false(json_tensor(&reader, DTYPE_FP32, 1, &t));
     assert_int_equal(reader.failure, JSON_LIMIT);
 }
