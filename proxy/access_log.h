@@ -1,5 +1,5 @@
-/* access_log.h - one JSON line per request: who (a pseudonym), what call, which policy decided what,
- * how long.  Never a payload, a path, a key or an address.
+/* access_log.h - one JSON line per request: who (a pseudonym), what call, which policy decided
+ * what, how long.  Never a payload, a path, a key or an address.
  *
  * A worker writes lines into its own buffer; full buffers go to the log file's thread. */
 #ifndef QG_ACCESS_LOG_H

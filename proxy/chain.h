@@ -17,7 +17,8 @@ struct chain {
 };
 
 /* proto: what all calls have in common.  False: out of memory. */
-MUST bool chain_begin(struct chain *c, const struct policy *policy, const struct filter_call *proto);
+MUST bool chain_begin(struct chain *c, const struct policy *policy,
+                      const struct filter_call *proto);
 
 /* From where it stopped to the end or to a verdict that is not PASS.  After WAIT, chain_resume
  * with the verdict that came, then chain_query again. */

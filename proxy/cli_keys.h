@@ -7,11 +7,9 @@
 /* Prints an entry of keys.yaml for the key on standard input, or, if fresh, for a new random key,
  * which goes to standard error and nowhere else.  tier and not_after may be NULL.  False: said why
  * not. */
-MUST
-bool cli_hash_key(const char *id, const char *tier, const char *not_after, bool fresh);
+MUST bool cli_hash_key(const char *id, const char *tier, const char *not_after, bool fresh);
 
 /* Prints the pseudonym of a client; kind is "key" or "address".  False: said why not. */
-MUST
-bool cli_pseudonym(const struct config *c, const char *kind, const char *id);
+MUST bool cli_pseudonym(const struct config *c, const char *kind, const char *id);
 
 #endif

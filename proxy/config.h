@@ -48,8 +48,7 @@ void config_reference(struct buf *out);
 /* An address as the gate names the client behind it: IPv4 whole, IPv6 as its /64.  False: text is
  * no address. */
 #define CONFIG_PEER_MAX 64
-MUST
-bool config_peer(struct bytes text, char peer[CONFIG_PEER_MAX]);
+MUST bool config_peer(struct bytes text, char peer[CONFIG_PEER_MAX]);
 
 /* What this client (the id of an API key, or an address) gets from this model, in words.  False:
  * *out says why not (no such model or client, with the nearest names). */

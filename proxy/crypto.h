@@ -7,14 +7,14 @@
 #include "base/hash.h"
 
 #define SHA256_BYTES 32
-#define SHA256_HEX 65 /* with the NUL */
+#define SHA256_HEX   65 /* with the NUL */
 
 void crypto_sha256(struct bytes data, unsigned char out[SHA256_BYTES]);
 void crypto_hmac_sha256(struct bytes key, struct bytes data, unsigned char out[SHA256_BYTES]);
 void crypto_random(void *out, size_t len);
 bool crypto_equal(const void *a, const void *b, size_t len); /* time does not depend on the bytes */
 void crypto_hex(const unsigned char *bytes, size_t len, char *out); /* 2 len + 1 characters */
-struct hash_key crypto_hash_key(void); /* a random key for a table */
+struct hash_key crypto_hash_key(void);                              /* a random key for a table */
 void crypto_wipe(void *at, size_t len);
 
 #endif

@@ -29,7 +29,7 @@ struct exchange {
     struct arena *arena;
     struct config *config; /* a reference */
     const struct exchange_step *step;
-    bool running;          /* exchange_run is on the stack */
+    bool running; /* exchange_run is on the stack */
 
     struct client client;
     const struct codec *codec;
@@ -43,7 +43,7 @@ struct exchange {
     struct query query;
     struct buf inflated, spill, inflated_answer;
     struct predictions predictions;
-    struct outgoing out;    /* to the upstream, then to the client */
+    struct outgoing out; /* to the upstream, then to the client */
     struct chain chain;
 
     struct upstream *asked; /* a reference to the worker's */
@@ -56,9 +56,9 @@ struct exchange {
     /* How it ends. */
     unsigned status;
     uint32_t retry_after_ms;
-    struct bytes reason;     /* for the client */
-    const char *log_reason;  /* static: for the log */
-    const char *filter;      /* whose verdict ended it; NULL: nobody's */
+    struct bytes reason;    /* for the client */
+    const char *log_reason; /* static: for the log */
+    const char *filter;     /* whose verdict ended it; NULL: nobody's */
 };
 
 extern const struct front_handler exchange_handler;

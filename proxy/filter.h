@@ -27,12 +27,12 @@ struct client {
 struct filter_call {
     struct exchange *exchange; /* opaque; for filter_resume */
     const struct client *client;
-    const struct query *query;       /* in relay mode: model, version and rows = 1 only */
-    const struct model *model;       /* what the policy says of the model; opaque here */
+    const struct query *query; /* in relay mode: model, version and rows = 1 only */
+    const struct model *model; /* what the policy says of the model; opaque here */
     struct bytes model_name;
-    const void *conf;                /* read-only, the policy's */
-    void *state;                     /* state_size zeroed bytes, this filter's in this exchange */
-    struct arena *arena;             /* the exchange's */
+    const void *conf;    /* read-only, the policy's */
+    void *state;         /* state_size zeroed bytes, this filter's in this exchange */
+    struct arena *arena; /* the exchange's */
     struct store *store;
     uint64_t now_us;
 };
@@ -52,8 +52,8 @@ struct conf_error {
 
 /* Unset callbacks mean: not interested. */
 struct filter {
-    const char *name;           /* the YAML key */
-    const char *says;           /* one sentence for the docs and `explain` */
+    const char *name; /* the YAML key */
+    const char *says; /* one sentence for the docs and `explain` */
     enum filter_needs needs;
     const struct option *options;
     size_t conf_size, state_size;

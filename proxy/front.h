@@ -14,8 +14,8 @@ struct front;
 
 struct peer_name {
     char text[64]; /* "192.0.2.1" or "2001:db8::/64": what stands for the client; never logged */
-    char pseudonym[32];     /* of it, made on first need */
-    uint64_t made_under;    /* serial of the configuration whose key made it; 0: not made */
+    char pseudonym[32];  /* of it, made on first need */
+    uint64_t made_under; /* serial of the configuration whose key made it; 0: not made */
 };
 
 struct front_handler {
@@ -37,12 +37,12 @@ struct front_handler {
 struct front {
     struct worker *worker;
     const struct front_handler *handler;
-    struct arena *arena;      /* of this request */
-    struct http1_head *head;  /* in the arena */
+    struct arena *arena;     /* of this request */
+    struct http1_head *head; /* in the arena */
     struct peer_name *peer;
-    uint64_t began_us;        /* first byte of the request */
-    uint64_t body_bytes;      /* as it came, before decoding */
-    void *call;               /* the handler's own */
+    uint64_t began_us;   /* first byte of the request */
+    uint64_t body_bytes; /* as it came, before decoding */
+    void *call;          /* the handler's own */
 };
 
 struct reply {

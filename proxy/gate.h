@@ -7,17 +7,17 @@
 #include "worker.h"
 
 struct gate {
-    const char *path;       /* of the configuration file */
-    struct config *config;  /* the one in force; main thread only */
-    struct store *store;    /* shared by the workers */
-    struct peers *peers;    /* likewise */
-    uint64_t descriptors;   /* connections that RLIMIT_NOFILE allows */
-    struct worker main;     /* signals, admin pages, the access log's file */
+    const char *path;      /* of the configuration file */
+    struct config *config; /* the one in force; main thread only */
+    struct store *store;   /* shared by the workers */
+    struct peers *peers;   /* likewise */
+    uint64_t descriptors;  /* connections that RLIMIT_NOFILE allows */
+    struct worker main;    /* signals, admin pages, the access log's file */
     struct worker *workers;
     unsigned worker_count, running;
     uint64_t reloads, reload_failures;
     bool reload_ok;
-    unsigned terms;         /* SIGTERMs so far */
+    unsigned terms; /* SIGTERMs so far */
 };
 
 /* Runs the gate until it is told to stop.  The process's exit status. */

@@ -41,8 +41,7 @@ struct request_line {
 };
 
 /* Two single spaces and something that calls itself HTTP/; the parts are still unchecked. */
-MUST
-bool http1_split_request_line(struct bytes line, struct request_line *out);
+MUST bool http1_split_request_line(struct bytes line, struct request_line *out);
 
 /* Checks the target and sets message.path (decoded) and query. */
 enum http1_status http1_target(struct arena *, struct bytes target, struct http1_head *);

@@ -1,4 +1,5 @@
-/* listen.h - listening sockets, one set per worker (SO_REUSEPORT: the kernel spreads connections). */
+/* listen.h - listening sockets, one set per worker (SO_REUSEPORT: the kernel spreads connections).
+ */
 #ifndef QG_LISTEN_H
 #define QG_LISTEN_H
 

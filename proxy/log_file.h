@@ -9,8 +9,8 @@
  * opened, which was logged, and the one before stays. */
 MUST bool log_file_open(struct bytes path);
 
-/* Hands lines over; *lines is then empty.  False: more than `most` bytes wait already, and the lines
- * are lost. */
+/* Hands lines over; *lines is then empty.  False: more than `most` bytes wait already, and the
+ * lines are lost. */
 MUST bool log_file_write(struct buf *lines, size_t most);
 
 /* Writes what waits, for a second at most, and closes. */

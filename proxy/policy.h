@@ -14,8 +14,8 @@
 
 /* host:port or unix:/path, resolved when the file is read. */
 struct address {
-    struct bytes text;  /* as written */
-    struct bytes host;  /* without brackets or port; empty for unix: */
+    struct bytes text; /* as written */
+    struct bytes host; /* without brackets or port; empty for unix: */
     struct sockaddr_storage at;
     socklen_t len;
 };
@@ -62,8 +62,8 @@ struct upstream_conf {
     struct tls_context *context; /* made by gate_prepare when tls.on; freed with the snapshot */
     uint64_t timeout, connect_timeout; /* us */
     uint64_t max_pending;
-    struct bytes health_path;  /* empty: no active checks */
-    uint64_t health_interval;  /* us */
+    struct bytes health_path; /* empty: no active checks */
+    uint64_t health_interval; /* us */
 };
 
 /* One filter of a policy, configured. */
@@ -116,8 +116,8 @@ struct api_key {
 };
 
 struct clients_conf {
-    bool by_api_key;             /* clients.identify */
-    bool by_address, anonymous;  /* equal: clients without a key are let in, known by address */
+    bool by_api_key;            /* clients.identify */
+    bool by_address, anonymous; /* equal: clients without a key are let in, known by address */
     struct bytes key_header;
     const struct api_key *keys; /* sorted by sha256 */
     uint32_t key_count;
@@ -134,7 +134,7 @@ struct config {
     char sha256[SHA256_HEX]; /* of the file and the key list, one after the other (`cat A B |
                                 sha256sum`): the policy version in the access log */
     struct bytes path;
-    uint64_t workers; /* 0: one per core */
+    uint64_t workers;        /* 0: one per core */
     struct bytes access_log; /* a path; "-": standard output; empty: none */
     struct listener_conf *listeners;
     uint32_t listener_count;
@@ -148,7 +148,7 @@ struct config {
     uint32_t model_count;
     struct policy *policies;
     uint32_t policy_count;
-    uint32_t slot_total; /* filter slots of all policies */
+    uint32_t slot_total;            /* filter slots of all policies */
     const struct config_file *file; /* as read, defaults filled in: for config_print */
 };
 enum store_failure { STORE_LOCAL, STORE_CLOSED, STORE_OPEN };

@@ -14,7 +14,8 @@ struct tls;         /* one connection */
 
 /* NULL: *error (static or OpenSSL's text, in the caller's buffer) says what is wrong with which
  * file. */
-struct tls_context *tls_server_context(struct bytes cert, struct bytes key, char *error, size_t len);
+struct tls_context *tls_server_context(struct bytes cert, struct bytes key, char *error,
+                                       size_t len);
 struct tls_context *tls_client_context(struct bytes ca, char *error, size_t len);
 void tls_context_free(struct tls_context *c);
 

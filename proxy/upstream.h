@@ -18,7 +18,8 @@ MUST bool upstreams_apply(struct worker *w);
 void upstreams_close(struct worker *w);
 
 /* A reference to w's upstream for this row of w's config, for upstream_release: with it a query is
- * served to its end even if a reload retires the upstream.  NULL: out of memory when it was made. */
+ * served to its end even if a reload retires the upstream.  NULL: out of memory when it was made.
+ */
 struct upstream *upstream_hold(struct worker *w, const struct upstream_conf *conf);
 void upstream_release(struct upstream *u);
 

@@ -12,7 +12,7 @@
 /* Outcomes of the last BREAKER_WINDOW; opened, it lets nothing through for BREAKER_OPEN_TIME and
  * then one call, whose outcome decides. */
 struct breaker {
-    uint64_t window_began, open_until; /* us; open_until 0: closed */
+    uint64_t window_began, open_until;  /* us; open_until 0: closed */
     uint32_t calls, failures, in_a_row; /* in_a_row: connections that could not be made */
     bool trying;                        /* the one call of a half-open breaker is under way */
 };
@@ -27,11 +27,11 @@ struct probe {
 
 struct endpoint {
     struct upstream *upstream;
-    uint32_t index; /* in conf->endpoints */
+    uint32_t index;   /* in conf->endpoints */
     struct list idle; /* connections */
     uint32_t idle_count, pending;
     struct breaker breaker;
-    bool down; /* said by the active checks */
+    bool down;       /* said by the active checks */
     unsigned streak; /* checks in a row that disagree with `down` */
     struct probe probe;
 };

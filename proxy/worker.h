@@ -27,7 +27,7 @@ struct worker {
     char *scratch; /* READ_BYTES_MAX + BODY_PADDING: where sockets are read into first */
     struct config *config;
     struct list listeners;
-    struct list conns;     /* client connections */
+    struct list conns; /* client connections */
     unsigned conn_count;
     struct list upstreams; /* struct upstream of upstream.h */
     struct list parked;    /* dead objects that a callback may still be in: struct parked */

@@ -16,7 +16,7 @@ struct buf {
 
 void buf_init(struct buf *b, size_t cap);
 void buf_free(struct buf *b);
-void buf_clear(struct buf *b);           /* empty again, memory kept, failed reset */
+void buf_clear(struct buf *b);             /* empty again, memory kept, failed reset */
 void buf_consume(struct buf *b, size_t n); /* drops the first n bytes */
 
 /* At least n writable bytes behind b->len.  NULL: over the cap or out of memory (failed is set). */

@@ -5,96 +5,97 @@
 #ifndef QG_LIMITS_H
 #define QG_LIMITS_H
 
-#define KIB(n) ((size_t)(n) << 10)
-#define MIB(n) ((size_t)(n) << 20)
-#define MS(n) ((uint64_t)(n)*1000)
+#define KIB(n)     ((size_t)(n) << 10)
+#define MIB(n)     ((size_t)(n) << 20)
+#define MS(n)      ((uint64_t)(n)*1000)
 #define SECONDS(n) ((uint64_t)(n)*1000000)
 
 /* HTTP/1 heads, both directions. */
-#define HEAD_BYTES_MAX KIB(16)   /* request or status line and all headers: over = 431 */
-#define HEAD_LINE_MAX KIB(4)     /* request line: over = 414 */
-#define HEADER_BYTES_MAX KIB(8)  /* one header line: over = 431 */
-#define HEADERS_MAX 64           /* over = 431 */
-#define CHUNK_LINE_MAX 256       /* chunk size and extension: over = 400 */
-#define TRAILER_BYTES_MAX KIB(4) /* trailer section of a chunked body: over = 400 */
-#define RELAYED_HEADER_MAX 256 /* a header that `bodies: relay` passes on: longer is left out */
-#define INTERIM_ANSWERS_MAX 8    /* 1xx answers before the final one: over = 502 */
+#define HEAD_BYTES_MAX      KIB(16) /* request or status line and all headers: over = 431 */
+#define HEAD_LINE_MAX       KIB(4)  /* request line: over = 414 */
+#define HEADER_BYTES_MAX    KIB(8)  /* one header line: over = 431 */
+#define HEADERS_MAX         64      /* over = 431 */
+#define CHUNK_LINE_MAX      256     /* chunk size and extension: over = 400 */
+#define TRAILER_BYTES_MAX   KIB(4)  /* trailer section of a chunked body: over = 400 */
+#define RELAYED_HEADER_MAX  256 /* a header that `bodies: relay` passes on: longer is left out */
+#define INTERIM_ANSWERS_MAX 8   /* 1xx answers before the final one: over = 502 */
 
 /* Bodies. */
-#define BODY_BYTES_MAX MIB(8)           /* option limits.max_body: over = 413 */
-#define ANSWER_BYTES_MAX MIB(32)        /* option limits.max_answer: over = 502 */
-#define INFLATE_RATIO_MAX 20            /* decoded <= ratio x coded + INFLATE_SLACK: over = 413 */
-#define INFLATE_SLACK KIB(64)
-#define READ_BYTES_MAX KIB(128)         /* one worker's read buffer */
-#define READS_PER_WAKE_MAX 16           /* then the next connection has its turn */
-#define BODY_PADDING 64                 /* readable bytes behind every body (the scanner reads ahead) */
+#define BODY_BYTES_MAX     MIB(8)  /* option limits.max_body: over = 413 */
+#define ANSWER_BYTES_MAX   MIB(32) /* option limits.max_answer: over = 502 */
+#define INFLATE_RATIO_MAX  20      /* decoded <= ratio x coded + INFLATE_SLACK: over = 413 */
+#define INFLATE_SLACK      KIB(64)
+#define READ_BYTES_MAX     KIB(128) /* one worker's read buffer */
+#define READS_PER_WAKE_MAX 16       /* then the next connection has its turn */
+#define BODY_PADDING       64       /* readable bytes behind every body (the scanner reads ahead) */
 
 /* JSON. */
-#define JSON_DEPTH_MAX 16
-#define JSON_KEYS_MAX 256         /* keys of one object */
-#define JSON_STRING_MAX KIB(64)   /* one string, before decoding */
-#define JSON_NUMBER_MAX 64        /* one number's characters */
+#define JSON_DEPTH_MAX  16
+#define JSON_KEYS_MAX   256     /* keys of one object */
+#define JSON_STRING_MAX KIB(64) /* one string, before decoding */
+#define JSON_NUMBER_MAX 64      /* one number's characters */
 
 /* Tensors. */
-#define TENSORS_MAX 64            /* inputs or outputs of one message */
-#define TENSOR_DIMS_MAX 16
-#define TENSOR_NAME_MAX 256
-#define CLASSIFICATION_MAX 10000  /* K of the classification extension */
-#define MODEL_NAME_MAX 128
-#define REQUEST_ID_MAX 256
+#define TENSORS_MAX        64 /* inputs or outputs of one message */
+#define TENSOR_DIMS_MAX    16
+#define TENSOR_NAME_MAX    256
+#define CLASSIFICATION_MAX 10000 /* K of the classification extension */
+#define MODEL_NAME_MAX     128
+#define REQUEST_ID_MAX     256
 
 /* Connections. */
-#define CONNECTIONS_MAX 10000           /* option limits.connections; also <= RLIMIT_NOFILE / 2 - 64 */
+#define CONNECTIONS_MAX             10000 /* option limits.connections; also <= RLIMIT_NOFILE / 2 - 64 */
 #define CONNECTIONS_PER_ADDRESS_MAX 256 /* option limits.connections_per_address */
-#define HANDSHAKE_TIMEOUT SECONDS(5)
-#define HEAD_TIMEOUT SECONDS(5)         /* option limits.head_timeout: first byte to end of head: 408 */
-#define BODY_IDLE_TIMEOUT SECONDS(10)   /* option limits.body_timeout: between body bytes: 408 */
-#define BODY_RATE_MIN KIB(1)            /* bytes per second, averaged over 10 s: under = 408 */
-#define IDLE_TIMEOUT SECONDS(60)        /* option limits.idle_timeout */
-#define SEND_TIMEOUT SECONDS(10)        /* option limits.send_timeout: a reader that takes nothing */
-#define REQUEST_TIMEOUT SECONDS(15)     /* option upstreams.*.timeout: whole request: 504 */
-#define DRAIN_TIMEOUT SECONDS(30)       /* option limits.drain_timeout: SIGTERM to exit */
-#define SEND_RATE_MIN KIB(1) /* bytes per second a reader takes, averaged over 10 s: under = close */
-#define ADMIN_CONNECTIONS_MAX 64 /* beside the clients' */
-#define DRAIN_GRACE SECONDS(1) /* draining: for a first request on a connection just made */
-#define ACCEPTS_PER_WAKE_MAX 32
-#define ACCEPT_PAUSE MS(100)            /* after running out of descriptors */
+#define HANDSHAKE_TIMEOUT           SECONDS(5)
+#define HEAD_TIMEOUT                SECONDS(5) /* option limits.head_timeout: first byte to end of head: 408 */
+#define BODY_IDLE_TIMEOUT           SECONDS(10) /* option limits.body_timeout: between body bytes: 408 */
+#define BODY_RATE_MIN               KIB(1) /* bytes per second, averaged over 10 s: under = 408 */
+#define IDLE_TIMEOUT                SECONDS(60) /* option limits.idle_timeout */
+#define SEND_TIMEOUT                SECONDS(10) /* option limits.send_timeout: a reader that takes nothing */
+#define REQUEST_TIMEOUT             SECONDS(15) /* option upstreams.*.timeout: whole request: 504 */
+#define DRAIN_TIMEOUT               SECONDS(30) /* option limits.drain_timeout: SIGTERM to exit */
+#define SEND_RATE_MIN                                                                              \
+    KIB(1) /* bytes per second a reader takes, averaged over 10 s: under = close */
+#define ADMIN_CONNECTIONS_MAX 64         /* beside the clients' */
+#define DRAIN_GRACE           SECONDS(1) /* draining: for a first request on a connection just made */
+#define ACCEPTS_PER_WAKE_MAX  32
+#define ACCEPT_PAUSE          MS(100) /* after running out of descriptors */
 
 /* Upstreams. */
-#define CONNECT_TIMEOUT SECONDS(2)      /* option upstreams.*.connect_timeout: 504 */
-#define ENDPOINTS_MAX 64
-#define POOL_IDLE_MAX 256               /* idle connections a worker keeps to one endpoint */
-#define POOL_IDLE_TIMEOUT SECONDS(30)
-#define PENDING_MAX 1024                /* option upstreams.*.max_pending: calls of a worker: 503 */
-#define BREAKER_WINDOW SECONDS(10)
-#define BREAKER_MIN_CALLS 20
+#define CONNECT_TIMEOUT      SECONDS(2) /* option upstreams.*.connect_timeout: 504 */
+#define ENDPOINTS_MAX        64
+#define POOL_IDLE_MAX        256 /* idle connections a worker keeps to one endpoint */
+#define POOL_IDLE_TIMEOUT    SECONDS(30)
+#define PENDING_MAX          1024 /* option upstreams.*.max_pending: calls of a worker: 503 */
+#define BREAKER_WINDOW       SECONDS(10)
+#define BREAKER_MIN_CALLS    20
 #define BREAKER_OPEN_PERCENT 50
-#define BREAKER_OPEN_TIME SECONDS(5)
-#define HEALTH_INTERVAL SECONDS(5)      /* option upstreams.*.health.interval */
-#define HEALTH_BODY_MAX KIB(64)
+#define BREAKER_OPEN_TIME    SECONDS(5)
+#define HEALTH_INTERVAL      SECONDS(5) /* option upstreams.*.health.interval */
+#define HEALTH_BODY_MAX      KIB(64)
 
 /* The configuration. */
-#define CONFIG_BYTES_MAX MIB(4)
-#define CONFIG_DEPTH_MAX 16
-#define CONFIG_NODES_MAX (1 << 18)      /* values in one file */
-#define CONFIG_ARENA_MAX MIB(256)       /* a snapshot, or the trees it was read from */
+#define CONFIG_BYTES_MAX  MIB(4)
+#define CONFIG_DEPTH_MAX  16
+#define CONFIG_NODES_MAX  (1 << 18) /* values in one file */
+#define CONFIG_ARENA_MAX  MIB(256)  /* a snapshot, or the trees it was read from */
 #define CONFIG_ERRORS_MAX 100
-#define WORKERS_MAX 64
-#define CONFIG_NAME_MAX 64              /* of a listener, upstream or policy */
-#define LISTENERS_MAX 64
-#define UPSTREAMS_MAX 256
-#define MODELS_MAX 1024
-#define POLICIES_MAX 256
-#define TIERS_MAX 64                    /* of one model */
-#define FILTERS_MAX 32                  /* of one policy */
-#define CLIENT_ID_MAX 128               /* id or tier of a client */
-#define SECRET_BYTES_MIN 16             /* API keys and the pseudonym key */
+#define WORKERS_MAX       64
+#define CONFIG_NAME_MAX   64 /* of a listener, upstream or policy */
+#define LISTENERS_MAX     64
+#define UPSTREAMS_MAX     256
+#define MODELS_MAX        1024
+#define POLICIES_MAX      256
+#define TIERS_MAX         64  /* of one model */
+#define FILTERS_MAX       32  /* of one policy */
+#define CLIENT_ID_MAX     128 /* id or tier of a client */
+#define SECRET_BYTES_MIN  16  /* API keys and the pseudonym key */
 #define API_KEY_BYTES_MAX KIB(1)
 
 /* State. */
-#define ARENA_BYTES_MAX MIB(256)        /* one exchange, bodies included */
-#define ARENA_BLOCK KIB(8)
-#define RATE_ENTRIES_MAX (1u << 20)     /* clients x rules in the memory store, 32 bytes each */
-#define LOG_BUFFER_MAX MIB(1)           /* access log lines of one worker waiting for the disk */
+#define ARENA_BYTES_MAX  MIB(256) /* one exchange, bodies included */
+#define ARENA_BLOCK      KIB(8)
+#define RATE_ENTRIES_MAX (1u << 20) /* clients x rules in the memory store, 32 bytes each */
+#define LOG_BUFFER_MAX   MIB(1)     /* access log lines of one worker waiting for the disk */
 
 #endif

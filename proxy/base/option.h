@@ -21,8 +21,8 @@ enum option_type {
     OPTION_FILE,     /* struct bytes: a path, relative to the file it stands in, made absolute */
     OPTION_SECTION,  /* a struct described by `rows`, in place at offset */
     OPTION_LIST,     /* struct option_list of elements described by `rows` (or `scalar`) */
-    OPTION_MAP,      /* the same, of `name: element` pairs; element starts with a struct bytes name */
-    OPTION_CUSTOM,   /* read by a reader in proxy/config_*.c: the name chooses it */
+    OPTION_MAP,    /* the same, of `name: element` pairs; element starts with a struct bytes name */
+    OPTION_CUSTOM, /* read by a reader in proxy/config_*.c: the name chooses it */
 };
 
 struct rate {
@@ -44,16 +44,16 @@ struct place {
 struct option {
     const char *name;
     enum option_type type;
-    size_t offset;            /* of the field in the module's struct */
-    double min, max;          /* COUNT, REAL, SIZE, DURATION (us); max 0: no upper bound */
-    const char *fallback;     /* default as it would be written in YAML; NULL: zero */
+    size_t offset;        /* of the field in the module's struct */
+    double min, max;      /* COUNT, REAL, SIZE, DURATION (us); max 0: no upper bound */
+    const char *fallback; /* default as it would be written in YAML; NULL: zero */
     bool required;
-    const char *const *words; /* WORD: the allowed ones, NULL-terminated */
-    const struct option *rows;    /* SECTION, LIST, MAP: the element's options */
-    enum option_type scalar;      /* LIST, MAP: elements are plain values of this type instead;
-                                     a MAP's is then struct option_pair */
-    size_t element_size;          /* LIST, MAP */
-    const char *says;         /* one sentence for the docs: what it does, in which unit */
+    const char *const *words;  /* WORD: the allowed ones, NULL-terminated */
+    const struct option *rows; /* SECTION, LIST, MAP: the element's options */
+    enum option_type scalar;   /* LIST, MAP: elements are plain values of this type instead;
+                                  a MAP's is then struct option_pair */
+    size_t element_size;       /* LIST, MAP */
+    const char *says;          /* one sentence for the docs: what it does, in which unit */
 };
 
 /* An element of an OPTION_MAP with scalar STRING or WORD. */
