@@ -5,35 +5,51 @@
 #include <openssl/hmac.h>
 #include <openssl/rand.h>
 #include <openssl/sha.h>
+#include <pthread.h>
 
 #include "base/require.h"
 
-/* EVP looks its algorithm up by name on every one-shot call; a fetched one is kept per process. */
-static const EVP_MD *sha256(void) {
-    static const EVP_MD *md;
-    const EVP_MD *known = __atomic_load_n(&md, __ATOMIC_ACQUIRE);
-    if (known == NULL) {
-        known = EVP_MD_fetch(NULL, "SHA256", NULL);
-        require(known != NULL);
-        __atomic_store_n(&md, known, __ATOMIC_RELEASE);
+/* EVP looks its algorithm up by name on every one-shot call; a fetched one is kept per process, and
+ * a context per thread, to the thread's end. */
+static const EVP_MD *sha256;
+static pthread_key_t contexts;
+
+static void free_context(void *ctx) {
+    EVP_MD_CTX_free(ctx);
+}
+
+static void prepare(void) {
+    sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    require(sha256 != NULL && pthread_key_create(&contexts, free_context) == 0);
+}
+
+static void prepare_once(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, prepare);
+}
+
+static EVP_MD_CTX *context(void) {
+    static _Thread_local EVP_MD_CTX *ctx;
+    if (ctx == NULL) {
+        prepare_once();
+        ctx = EVP_MD_CTX_new();
+        require(ctx != NULL && pthread_setspecific(contexts, ctx) == 0);
     }
-    return known;
+    return ctx;
 }
 
 void crypto_sha256(struct bytes data, unsigned char out[SHA256_BYTES]) {
-    static _Thread_local EVP_MD_CTX *ctx;
-    if (ctx == NULL)
-        ctx = EVP_MD_CTX_new();
-    require(ctx != NULL);
-    require(EVP_DigestInit_ex(ctx, sha256(), NULL) == 1);
+    EVP_MD_CTX *ctx = context();
+    require(EVP_DigestInit_ex(ctx, sha256, NULL) == 1);
     require(EVP_DigestUpdate(ctx, data.at, data.len) == 1);
     require(EVP_DigestFinal_ex(ctx, out, NULL) == 1);
 }
 
 void crypto_hmac_sha256(struct bytes key, struct bytes data, unsigned char out[SHA256_BYTES]) {
     unsigned len = SHA256_BYTES;
-    require(HMAC(sha256(), key.at != NULL ? key.at : "", (int)key.len,
-                 (const unsigned char *)data.at, data.len, out, &len) != NULL);
+    prepare_once();
+    require(HMAC(sha256, key.at != NULL ? key.at : "", (int)key.len, (const unsigned char *)data.at,
+                 data.len, out, &len) != NULL);
     require(len == SHA256_BYTES);
 }
 
