@@ -63,7 +63,6 @@ static void take_admin(struct reading *r) {
 
 static void take_store(struct reading *r) {
     const struct yaml_node *at = config_at(config_at(r->root, "store"), "url");
-    r->c->store_on_failure = r->file->store.on_failure;
     if (r->file->store.url.len > 0 && !bytes_is(r->file->store.url, "memory:"))
         diagnostics_add(&r->d, at->place, at->width, "only 'memory:'",
                         "a store at '%s' is not in this version", r->file->store.url.at);

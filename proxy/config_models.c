@@ -55,29 +55,6 @@ static void link_tiers(struct reading *r, const struct yaml_node *n, const struc
     }
 }
 
-static void link_inputs(struct reading *r, const struct yaml_node *n, const struct model_file *from,
-                        struct model *m) {
-    const struct input_file *rows = from->inputs.at;
-    const struct yaml_node *at = config_at(n, "inputs")->first;
-    struct input_conf *inputs = config_array(r, from->inputs.count, sizeof(*inputs));
-    m->inputs = inputs;
-    for (uint32_t i = 0; inputs != NULL && i < from->inputs.count; i++, at = at->next) {
-        const double *range = rows[i].range.at;
-        const struct yaml_node *place = config_at(at, "range");
-        inputs[i].name = rows[i].conf.name;
-        m->input_count++;
-        check_length(r, at, inputs[i].name, TENSOR_NAME_MAX);
-        if (rows[i].range.count != 2)
-            continue;
-        inputs[i].has_range = true;
-        inputs[i].low = range[0];
-        inputs[i].high = range[1];
-        if (range[0] >= range[1])
-            diagnostics_add(&r->d, place->place, place->width, NULL,
-                            "a range goes from a lower to a higher number");
-    }
-}
-
 static void link_outputs(struct reading *r, const struct yaml_node *n,
                          const struct model_file *from, struct model *m) {
     const struct option_pair *pairs = from->outputs.at;
@@ -158,7 +135,6 @@ void config_link_models(struct reading *r) {
         all[i].upstream = upstream_named(r, config_at(n, "upstream"), from[i].upstream);
         all[i].policy = policy_named(r, config_at(n, "policy"), from[i].policy);
         link_tiers(r, n, &from[i], &all[i]);
-        link_inputs(r, n, &from[i], &all[i]);
         link_outputs(r, n, &from[i], &all[i]);
         check_outputs(r, n, &all[i]);
         check_match(r, n, i);

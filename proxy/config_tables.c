@@ -44,7 +44,6 @@ const char *const *config_filters(void) {
 }
 
 static const char *const listener_protocols[] = {"http", NULL};
-static const char *const store_failures[] = {"local", "closed", "open", NULL};
 const char *const config_identify_words[] = {"api_key", "address", NULL};
 static const char *const anonymous_words[] = {"deny", "allow", NULL};
 static const char *const rows_words[] = {"auto", "first", "one", NULL};
@@ -106,13 +105,6 @@ static const struct option store_rows[] = {
      .offset = offsetof(struct store_file, url),
      .fallback = "memory:",
      .says = "Where counters live: `memory:`, the process itself, shared by its workers."},
-    {.name = "on_failure",
-     .type = OPTION_WORD,
-     .offset = offsetof(struct store_file, on_failure),
-     .fallback = "local",
-     .words = store_failures,
-     .says = "When the store does not answer: count in this process alone (local), refuse (closed) "
-             "or let pass uncounted (open)."},
     {.type = OPTION_END},
 };
 
@@ -298,19 +290,6 @@ static const struct option upstream_rows[] = {
     {.type = OPTION_END},
 };
 
-static const struct option input_rows[] = {
-    {.name = "range",
-     .type = OPTION_LIST,
-     .offset = offsetof(struct input_file, range),
-     .required = true,
-     .min = 2,
-     .max = 2,
-     .scalar = OPTION_REAL,
-     .element_size = sizeof(double),
-     .says = "Lowest and highest value an element may have."},
-    {.type = OPTION_END},
-};
-
 static const struct option model_rows[] = {
     {.name = "match",
      .type = OPTION_STRING,
@@ -343,21 +322,13 @@ static const struct option model_rows[] = {
      .fallback = "auto",
      .words = rows_words,
      .says =
-         "How many queries a request is: auto, the first dimension if all inputs have the same, "
-         "else 1; first, the first dimension of the first input; one, always 1."},
+         "How many queries a request is: auto, the largest first dimension of the inputs of two or "
+         "more dimensions, else 1; first, the largest first dimension of all inputs; one, always 1."},
     {.name = "show_version",
      .type = OPTION_BOOL,
      .offset = offsetof(struct model_file, conf.declared.version_shown),
      .fallback = "false",
      .says = "Let the model's version out."},
-    {.name = "inputs",
-     .type = OPTION_MAP,
-     .offset = offsetof(struct model_file, inputs),
-     .min = 1,
-     .max = TENSORS_MAX,
-     .rows = input_rows,
-     .element_size = sizeof(struct input_file),
-     .says = "What is known of the inputs, by name. (The filter `input_limits` is what refuses.)"},
     {.name = "outputs",
      .type = OPTION_MAP,
      .offset = offsetof(struct model_file, outputs),

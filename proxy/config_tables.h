@@ -15,7 +15,6 @@ struct listener_file {
 
 struct store_file {
     struct bytes url;
-    int on_failure; /* enum store_failure */
 };
 
 struct api_keys_file {
@@ -41,16 +40,10 @@ struct upstream_file {
     struct option_list http; /* struct bytes */
 };
 
-struct input_file {
-    struct input_conf conf;
-    struct option_list range; /* double, two of them */
-};
-
 struct model_file {
     struct model conf;
     struct bytes upstream, policy;
     struct option_list tiers;   /* struct option_pair: tier and policy */
-    struct option_list inputs;  /* struct input_file */
     struct option_list outputs; /* struct option_pair: name and enum output_kind */
 };
 

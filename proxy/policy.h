@@ -83,12 +83,6 @@ struct policy {
     uint32_t slot_count;
 };
 
-struct input_conf {
-    struct bytes name;
-    bool has_range;
-    double low, high;
-};
-
 struct tier_policy {
     struct bytes tier;
     const struct policy *policy;
@@ -100,8 +94,6 @@ struct model {
     const struct policy *policy;
     const struct tier_policy *tiers;
     uint32_t tier_count;
-    const struct input_conf *inputs;
-    uint32_t input_count;
     struct declared declared;
     int rows; /* enum row_rule: how a query's batch size is told */
     uint32_t index;
@@ -139,7 +131,6 @@ struct config {
     struct listener_conf *listeners;
     uint32_t listener_count;
     struct address admin; /* len 0: no admin listener */
-    int store_on_failure; /* enum store_failure */
     struct limits_conf limits;
     struct clients_conf clients;
     struct upstream_conf *upstreams;
@@ -151,7 +142,6 @@ struct config {
     uint32_t slot_total;            /* filter slots of all policies */
     const struct config_file *file; /* as read, defaults filled in: for config_print */
 };
-enum store_failure { STORE_LOCAL, STORE_CLOSED, STORE_OPEN };
 
 struct config *config_ref(struct config *c);
 void config_unref(struct config *c);

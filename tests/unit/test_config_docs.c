@@ -95,7 +95,6 @@ static void test_print_fills_defaults_in(void **state) {
     assert_int_equal(json_integer_value(at(root, "policies/guarded/filters/0/rate_limit/burst")),
                      12);
     assert_string_equal(json_string_value(at(root, "models/0/tiers/gold")), "free");
-    assert_int_equal(json_integer_value(at(root, "models/0/inputs/x/range/1")), 16);
     assert_null(json_object_get(at(root, "listeners/0"), "tls"));
     assert_null(strstr(out.at, "0123456789abcdef"));
     assert_null(strstr(out.at, "alice"));
