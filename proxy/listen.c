@@ -26,6 +26,13 @@ struct listener {
     const struct front_handler *handler;
 };
 
+/* The socket that an earlier process left behind; nothing that is no socket. */
+static void remove_socket(const char *path) {
+    struct stat st;
+    if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
+        unlink(path);
+}
+
 int listen_socket(const struct address *address, bool shared, char *error, size_t len) {
     static const int one = 1;
     const struct sockaddr *at = (const struct sockaddr *)&address->at;
@@ -35,7 +42,7 @@ int listen_socket(const struct address *address, bool shared, char *error, size_
     if (fd < 0)
         goto fail;
     if (local)
-        unlink(((const struct sockaddr_un *)at)->sun_path);
+        remove_socket(((const struct sockaddr_un *)at)->sun_path);
     else if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) != 0 ||
              (shared && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) != 0))
         goto fail;
