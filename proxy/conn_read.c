@@ -64,7 +64,7 @@ static bool request_begin(struct conn *c, struct bytes text) {
 static bool body_prepare(struct conn *c) {
     struct http1_head *head = c->front.head;
     if (head->framing == BODY_CHUNKED) {
-        buf_init(&c->chunked_body, c->worker->config->limits.max_body + BODY_PADDING);
+        buf_init(&c->chunked_body, c->worker->config->limits.max_body);
         c->chunks = http1_chunks_new(c->front.arena);
     } else {
         size_t len = head->framing == BODY_LENGTH ? head->content_length : 0;
@@ -80,8 +80,9 @@ static void body_done(struct conn *c) {
     struct bytes body = bytes_of(c->body, c->body_len);
     if (c->chunks != NULL) {
         c->front.body_bytes = c->chunked_body.len;
+        c->chunked_body.cap += BODY_PADDING;
         if (buf_reserve(&c->chunked_body, BODY_PADDING) == NULL) {
-            conn_refuse(c, 413, "the body is too large");
+            conn_refuse(c, 503, "out of memory");
             return;
         }
         body = buf_bytes(&c->chunked_body);
