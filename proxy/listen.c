@@ -61,22 +61,41 @@ fail:
     return -1;
 }
 
-/* Out of descriptors: the waiting connection is taken with the spare one and closed, so that its
- * client learns at once, and then accepting pauses, so that the loop does not spin. */
-static void shed(struct listener *l) {
-    struct worker *w = l->worker;
+static void keep_reserve(struct listener *l) {
+    if (l->reserve < 0)
+        l->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+/* Takes a waiting connection with the spare descriptor and closes it.  False: there is none, or
+ * another thread was quicker to take what was spared. */
+static bool shed_one(struct listener *l) {
+    keep_reserve(l);
+    if (l->reserve < 0)
+        return false;
     close(l->reserve);
     int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0)
         close(fd);
-    l->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    l->reserve = -1;
+    keep_reserve(l);
+    return fd >= 0;
+}
+
+/* Out of descriptors: those who wait are sent away, so that they learn at once, and then accepting
+ * pauses, so that the loop does not spin. */
+static void shed(struct listener *l) {
+    struct worker *w = l->worker;
+    for (unsigned i = 0; i < ACCEPTS_PER_WAKE_MAX && shed_one(l); i++)
+        continue;
     stats_count(w->stats, COUNT_accept_pauses);
     event_del(&l->readable);
     timer_set(&w->timers, &l->pause, clock_us(), ACCEPT_PAUSE);
 }
 
 static void on_pause_over(struct timer *t) {
-    event_add(&list_object(t, struct listener, pause)->readable, NULL);
+    struct listener *l = list_object(t, struct listener, pause);
+    keep_reserve(l);
+    event_add(&l->readable, NULL);
 }
 
 /* False: there is nothing more to accept now. */
