@@ -255,14 +255,14 @@ static void on_call_time(struct timer *t) {
         tell(call, call->failure, NULL, bytes_of(NULL, 0));
         return;
     }
-    bool connecting = call->connecting && clock_us() < call->request.deadline_us;
+    bool connecting = call->connecting, late = clock_us() >= call->request.deadline_us;
     bool sent = call->conn->sent > 0;
     struct upstream_conn *conn = call->conn;
     call->conn = NULL;
     conn->call = NULL;
     upstream_conn_close(conn);
-    call_failed(call, connecting ? UPSTREAM_CONNECT : UPSTREAM_TIMEOUT,
-                connecting ? OUTCOME_NO_CONNECTION : OUTCOME_BAD, sent || !connecting);
+    call_failed(call, UPSTREAM_TIMEOUT, connecting ? OUTCOME_NO_CONNECTION : OUTCOME_BAD,
+                sent || late || !connecting);
 }
 
 static void set_timer(struct upstream_call *call) {
