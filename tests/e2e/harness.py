@@ -193,15 +193,6 @@ class Gate:
             self.process = None
             self.errors.close()
 
-    def __enter__(self):
-        return self.start()
-
-    def __exit__(self, *failure):
-        try:
-            self.stop()
-        finally:
-            self.kill()
-
     # Clients.
 
     def connect(self, timeout=PATIENCE, tls=None):
@@ -279,11 +270,13 @@ def http_answer(body=None, status="200 OK", headers=()):
 class Upstream:
     """A model server that plays a script: `answer(request)` returns the bytes to send, or None to
     say nothing, or an exception class to end the connection, or a function that does with the
-    socket what it likes.  Remembers every byte it was sent."""
+    socket what it likes.  Remembers every request, and every byte of their heads; unless told not to.
+    """
 
-    def __init__(self, answer=None, tls=None):
+    def __init__(self, answer=None, tls=None, remember=True):
         self.answer = answer or (lambda request: http_answer())
         self.tls = tls
+        self.remember = remember
         self.requests, self.received, self.connections = [], bytearray(), 0
         self.lock = threading.Lock()
         self.open = set()
@@ -310,8 +303,9 @@ class Upstream:
             if self.tls:
                 s = self.tls.wrap_socket(s, server_side=True)
             while (request := self.read(s)) is not None:
-                with self.lock:
-                    self.requests.append(request)
+                if self.remember:
+                    with self.lock:
+                        self.requests.append(request)
                 reply = self.answer(request)
                 if isinstance(reply, type) and issubclass(reply, BaseException):
                     return
@@ -331,8 +325,9 @@ class Upstream:
         data = b""
         while b"\r\n\r\n" not in data:
             part = s.recv(65536)
-            with self.lock:
-                self.received += part
+            if self.remember:
+                with self.lock:
+                    self.received += part
             if not part:
                 return None
             data += part

@@ -46,6 +46,18 @@ def refusal(gate, data, step):
     return status, fixed and not more
 
 
+@pytest.fixture(scope="module")
+def upstream_of_module():
+    u = Upstream(lambda request: http_answer(request[1]))
+    yield u
+    u.close()
+
+
+@pytest.fixture(scope="module")
+def gate_of_module(make_shared_gate, upstream_of_module):
+    return make_shared_gate(upstream_of_module.url, **OPEN)
+
+
 def test_corpus_is_refused(gate_of_module, upstream_of_module):
     wrong = []
 
@@ -60,24 +72,6 @@ def test_corpus_is_refused(gate_of_module, upstream_of_module):
         list(pool.map(check, REFUSED))
     assert len(REFUSED) == 89 and not wrong
     assert upstream_of_module.received == b"" and upstream_of_module.connections == 0
-
-
-@pytest.fixture(scope="module")
-def upstream_of_module():
-    u = Upstream(lambda request: http_answer(request[1]))
-    yield u
-    u.close()
-
-
-@pytest.fixture(scope="module")
-def gate_of_module(tmp_path_factory, upstream_of_module):
-    from harness import Gate
-    g = Gate(tmp_path_factory.mktemp("framing"), [upstream_of_module.url], **OPEN).start()
-    yield g
-    try:
-        g.stop()
-    finally:
-        g.kill()
 
 
 def forwarded(request):
@@ -207,14 +201,8 @@ def odd_upstream():
 
 
 @pytest.fixture(scope="module")
-def odd_gate(tmp_path_factory, odd_upstream):
-    from harness import Gate
-    g = Gate(tmp_path_factory.mktemp("answers"), [odd_upstream.url], **OPEN).start()
-    yield g
-    try:
-        g.stop()
-    finally:
-        g.kill()
+def odd_gate(make_shared_gate, odd_upstream):
+    return make_shared_gate(odd_upstream.url, **OPEN)
 
 
 def ask(gate, name):
