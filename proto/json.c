@@ -168,37 +168,51 @@ static void draw_key(void) {
     require(getrandom(&key_of_keys, sizeof(key_of_keys), 0) == sizeof(key_of_keys));
 }
 
-/* Few objects have many keys: room for some, then, once, for all that may come. */
+static uint32_t hash_of(struct bytes key) {
+    return (uint32_t)hash_bytes(&key_of_keys, key);
+}
+
+/* Few objects have many keys: room for some, then, once, for all that may come, and their hashes.
+ * The hash is keyed, so that nobody can choose keys that all have to be compared. */
 static bool make_room(struct json_reader *r, struct json_level *level) {
     uint32_t room = level->room == 0 ? KEYS_FIRST : JSON_KEYS_MAX;
-    uint32_t *hashes = arena_new_array(r->arena, uint32_t, room);
     struct bytes *names = arena_new_array(r->arena, struct bytes, room);
-    if (hashes == NULL || names == NULL)
+    uint32_t *hashes = NULL;
+    if (names == NULL)
         return json_fail(r, JSON_NO_MEMORY, r->at, "out of memory");
-    if (level->keys > 0) {
-        memcpy(hashes, level->hashes, level->keys * sizeof(*hashes));
+    if (level->room > 0) {
+        if ((hashes = arena_new_array(r->arena, uint32_t, room)) == NULL)
+            return json_fail(r, JSON_NO_MEMORY, r->at, "out of memory");
+        pthread_once(&key_once, draw_key);
         memcpy(names, level->names, level->keys * sizeof(*names));
+        for (uint32_t i = 0; i < level->keys; i++)
+            hashes[i] = hash_of(names[i]);
     }
-    level->hashes = hashes;
     level->names = names;
+    level->hashes = hashes;
     level->room = room;
     return true;
 }
 
-/* A scan over at most JSON_KEYS_MAX words; the hash is keyed, so that nobody can choose keys that
- * all have to be compared. */
+/* The few first keys are compared with each other; more are compared by their hashes. */
+static bool is_known(const struct json_level *level, struct bytes key, uint32_t hash) {
+    for (uint32_t i = 0; i < level->keys; i++)
+        if ((level->hashes == NULL || level->hashes[i] == hash) && bytes_eq(level->names[i], key))
+            return true;
+    return false;
+}
+
 static bool remember_key(struct json_reader *r, const char *at, struct bytes key) {
     struct json_level *level = top(r);
-    pthread_once(&key_once, draw_key);
-    uint32_t hash = (uint32_t)hash_bytes(&key_of_keys, key);
-    for (uint32_t i = 0; i < level->keys; i++)
-        if (level->hashes[i] == hash && bytes_eq(level->names[i], key))
-            return json_fail(r, JSON_DUPLICATE_KEY, at, "duplicate key");
     if (level->keys == JSON_KEYS_MAX)
         return json_fail(r, JSON_LIMIT, at, "too many keys");
     if (level->keys == level->room && !make_room(r, level))
         return false;
-    level->hashes[level->keys] = hash;
+    uint32_t hash = level->hashes != NULL ? hash_of(key) : 0;
+    if (is_known(level, key, hash))
+        return json_fail(r, JSON_DUPLICATE_KEY, at, "duplicate key");
+    if (level->hashes != NULL)
+        level->hashes[level->keys] = hash;
     level->names[level->keys++] = key;
     return true;
 }

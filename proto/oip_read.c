@@ -101,15 +101,17 @@ bool oip_key(struct oip_reader *r, const char *const *names, int *which) {
             oip_fail_json(r);
         return false;
     }
-    for (int i = 0; names[i] != NULL; i++) {
-        if (!bytes_is_nocase(key, names[i]))
-            continue;
-        r->field = names[i];
-        if (!bytes_is(key, names[i]))
+    for (int i = 0; names[i] != NULL; i++)
+        if (bytes_is(key, names[i])) {
+            r->field = names[i];
+            *which = i;
+            return true;
+        }
+    for (int i = 0; names[i] != NULL; i++)
+        if (bytes_is_nocase(key, names[i])) {
+            r->field = names[i];
             return oip_fail(r, CODEC_BAD, "spelt in other letter case");
-        *which = i;
-        return true;
-    }
+        }
     return true;
 }
 

@@ -118,10 +118,11 @@ static void write_outputs(struct oip_writer *w, const struct query *q,
 }
 
 static struct bytes infer_path(struct arena *a, const struct query *q) {
-    if (q->version.len == 0)
-        return arena_printf(a, "/v2/models/%.*s/infer", (int)q->model.len, q->model.at);
-    return arena_printf(a, "/v2/models/%.*s/versions/%.*s/infer", (int)q->model.len, q->model.at,
-                        (int)q->version.len, q->version.at);
+    bool versioned = q->version.len > 0;
+    const struct bytes parts[] = {BYTES_LITERAL("/v2/models/"), q->model,
+                                  bytes_str(versioned ? "/versions/" : ""), q->version,
+                                  BYTES_LITERAL("/infer")};
+    return arena_join(a, parts, sizeof(parts) / sizeof(parts[0]));
 }
 
 enum codec_status oip_encode_query(struct arena *a, const struct query *q,

@@ -15,6 +15,7 @@ struct exchange;
 struct access_log {
     struct worker *worker;
     struct buf lines;
+    uint64_t count; /* of them */
     struct timer flush;
 };
 

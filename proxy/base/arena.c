@@ -87,13 +87,23 @@ void *arena_calloc(struct arena *a, size_t count, size_t size) {
 }
 
 struct bytes arena_copy(struct arena *a, struct bytes from) {
-    char *at = arena_alloc(a, from.len + 1);
+    return arena_join(a, &from, 1);
+}
+
+struct bytes arena_join(struct arena *a, const struct bytes *parts, size_t count) {
+    size_t len = 0;
+    for (size_t i = 0; i < count; i++)
+        len += parts[i].len;
+    char *at = arena_alloc(a, len + 1), *to = at;
     if (at == NULL)
         return bytes_of(NULL, 0);
-    if (from.len > 0)
-        memcpy(at, from.at, from.len);
-    at[from.len] = '\0';
-    return bytes_of(at, from.len);
+    for (size_t i = 0; i < count; i++) {
+        if (parts[i].len > 0)
+            memcpy(to, parts[i].at, parts[i].len);
+        to += parts[i].len;
+    }
+    *to = '\0';
+    return bytes_of(at, len);
 }
 
 struct bytes arena_printf(struct arena *a, const char *format, ...) {

@@ -26,6 +26,9 @@ MUST void *arena_calloc(struct arena *a, size_t count, size_t size);
 /* A copy with a NUL behind it (not counted).  at == NULL: out of memory. */
 MUST struct bytes arena_copy(struct arena *a, struct bytes from);
 
+/* The parts behind each other, with a NUL.  at == NULL: out of memory. */
+MUST struct bytes arena_join(struct arena *a, const struct bytes *parts, size_t count);
+
 /* printf into the arena, NUL-terminated.  at == NULL: out of memory. */
 MUST struct bytes arena_printf(struct arena *a, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -49,26 +49,6 @@ fail:
     return NULL;
 }
 
-void buf_add(struct buf *b, const void *at, size_t len) {
-    char *to = len > 0 ? buf_reserve(b, len) : NULL;
-    if (to == NULL)
-        return;
-    memcpy(to, at, len);
-    b->len += len;
-}
-
-void buf_add_bytes(struct buf *b, struct bytes s) {
-    buf_add(b, s.at, s.len);
-}
-
-void buf_add_str(struct buf *b, const char *s) {
-    buf_add(b, s, strlen(s));
-}
-
-void buf_add_char(struct buf *b, char c) {
-    buf_add(b, &c, 1);
-}
-
 void buf_add_u64(struct buf *b, uint64_t v) {
     char text[20];
     size_t n = sizeof(text);

@@ -22,10 +22,29 @@ void buf_consume(struct buf *b, size_t n); /* drops the first n bytes */
 /* At least n writable bytes behind b->len.  NULL: over the cap or out of memory (failed is set). */
 MUST char *buf_reserve(struct buf *b, size_t n);
 
-void buf_add(struct buf *b, const void *at, size_t len);
-void buf_add_bytes(struct buf *b, struct bytes s);
-void buf_add_str(struct buf *b, const char *s);
-void buf_add_char(struct buf *b, char c);
+/* Inline, so that a constant's length is one and a byte that fits costs a store. */
+static inline void buf_add(struct buf *b, const void *at, size_t len) {
+    if (len == 0)
+        return;
+    char *to = len <= b->room - b->len ? b->at + b->len : buf_reserve(b, len);
+    if (to == NULL)
+        return;
+    memcpy(to, at, len);
+    b->len += len;
+}
+
+static inline void buf_add_bytes(struct buf *b, struct bytes s) {
+    buf_add(b, s.at, s.len);
+}
+
+static inline void buf_add_str(struct buf *b, const char *s) {
+    buf_add(b, s, strlen(s));
+}
+
+static inline void buf_add_char(struct buf *b, char c) {
+    buf_add(b, &c, 1);
+}
+
 void buf_add_u64(struct buf *b, uint64_t v);
 void buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

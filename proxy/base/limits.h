@@ -94,7 +94,7 @@
 
 /* State. */
 #define ARENA_BYTES_MAX  MIB(256) /* one exchange, bodies included */
-#define ARENA_BLOCK      KIB(8)
+#define ARENA_BLOCK      KIB(16)
 #define RATE_ENTRIES_MAX (1u << 20) /* clients x rules in the memory store, 32 bytes each */
 #define LOG_BUFFER_MAX   MIB(1)     /* access log lines of one worker waiting for the disk */
 
