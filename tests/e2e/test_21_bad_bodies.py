@@ -219,7 +219,8 @@ def test_binary(silent, text, lengths, binary, says):
     refused(silent, text.encode() + binary, 400, says, headers)
 
 
-@pytest.mark.parametrize("what,coding,body,status,says", CODED_ROWS, ids=["%s-%s" % r[:2] for r in CODED_ROWS])
+@pytest.mark.parametrize("what,coding,body,status,says", CODED_ROWS,
+                         ids=["%s-%s" % r[:2] for r in CODED_ROWS])
 def test_codings(silent, what, coding, body, status, says):
     refused(silent, body, status, says, ["Content-Encoding: " + coding])
 

@@ -221,9 +221,11 @@ def test_no_log_and_no_page_shows_a_key_a_payload_or_an_address(make_gate, upstr
                                       "data": ["canary"]}]}).encode()
     infer = "/v2/models/m/infer"
     asked = [
-        (200, infer, good, key), (200, infer, good), (200, infer, strings, key), (401, infer, good, "X-API-Key: " + WRONG_KEY),
+        (200, infer, good, key), (200, infer, good), (200, infer, strings, key),
+        (401, infer, good, "X-API-Key: " + WRONG_KEY),
         (404, "/v2/models/canary/infer", good, key), (403, "/v2/models/m/generate", good, key),
-        (404, "/canary", good), (400, infer, good[:-9], key), (400, infer, good.replace(b"4095.4095", b"4095x"), key),
+        (404, "/canary", good), (400, infer, good[:-9], key),
+        (400, infer, good.replace(b"4095.4095", b"4095x"), key),
         (403, infer, json.dumps(harness.query(outputs=["canary"])).encode(), key),
         (413, infer, good + b" " * 5000, key), (415, infer, good, key, "Content-Encoding: canary"),
         (400, infer, good, "X-API-Key: canary\x01" + KEY), (400, infer + "?canary=\x7f", good),
@@ -231,8 +233,8 @@ def test_no_log_and_no_page_shows_a_key_a_payload_or_an_address(make_gate, upstr
     for want, path, body, *headers in asked:
         status, _, answer = send(gate, path, body, *headers)
         assert status == want, (path, answer)
-    name = harness.run("pseudonym", "-c", gate.path("policy.yaml"), "--kind", "key", "--id", "canary-id")[1]
-    address = harness.run("pseudonym", "-c", gate.path("policy.yaml"), "--kind", "address", "--id", OWN_ADDRESS)[1]
+    name, address = (harness.run("pseudonym", "-c", gate.path("policy.yaml"), *whose)[1] for whose in (
+        ("--kind", "key", "--id", "canary-id"), ("--kind", "address", "--id", OWN_ADDRESS)))
     wrote = written(gate).decode()
     assert wrote.count('"client":"%s"' % name.strip()) >= 8
     assert wrote.count('"client":"%s"' % address.strip()) >= 2

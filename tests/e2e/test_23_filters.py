@@ -178,7 +178,8 @@ def test_what_is_no_number(shapes, policy, row, want, datatype):
 def test_logits(make_gate, upstream):
     """0 would beat a negative logit, so what is not kept is far below."""
     shapes = Shapes(make_gate, upstream, outputs="{scores: logits, label: labels}")
-    for policy, row, want in (("hide1", [-5, -1, -3], [0, 1, 0]), ("keep1", [-5, -1.5, -3], [-32768, -1.5, -32768]),
+    for policy, row, want in (("hide1", [-5, -1, -3], [0, 1, 0]),
+                              ("keep1", [-5, -1.5, -3], [-32768, -1.5, -32768]),
                               ("keep1", [5, 1, 3], [5, -32768, -32768]),
                               ("keep1", [-70000, -80000, -90000], [-16384, -32768, -32768])):
         _, tensors, _ = shapes.ask(policy, "binary", [row], names=["scores"])
@@ -189,8 +190,9 @@ def test_logits(make_gate, upstream):
 def test_scores_of_eight_bits(shapes, form):
     for policy, datatype, row, want in (
             ("hide1", "INT8", [-128, 127, 127], [0, 1, 0]), ("keep1", "INT8", [-128, 127, 5], [0, 127, 0]),
-            ("keep1", "INT8", [-9, -8, -128], [-128, -8, -128]), ("keep1", "UINT8", [1, 255, 254], [0, 255, 0]),
-            ("hide3", "UINT8", [9, 9, 9, 9], [1, 1, 1, 0]), ("round2", "INT8", [-9, 5, 100], [-9, 5, 100])):
+            ("keep1", "INT8", [-9, -8, -128], [-128, -8, -128]),
+            ("keep1", "UINT8", [1, 255, 254], [0, 255, 0]), ("hide3", "UINT8", [9, 9, 9, 9], [1, 1, 1, 0]),
+            ("round2", "INT8", [-9, 5, 100], [-9, 5, 100])):
         _, tensors, _ = shapes.ask(policy, form, [row], datatype, ["scores"])
         assert tensors["scores"] == oip.tensor("scores", datatype, want, (1, len(row)))
 
@@ -354,8 +356,9 @@ def whole_answer(gate, headers, body):
 def test_observing_changes_nothing_but_the_books(make_gate, upstream):
     upstream.answer = score
     plain = make_gate(upstream.url, policy="filters: []")
-    observing = make_gate(upstream.url, workers=1, policy="mode: observe, filters: [{input_limits: {rows: 2}}, "
-                          "{rate_limit: {requests: 1/h, burst: 1}}, {round: {digits: 1}}, {top_k: {}}]")
+    observing = make_gate(upstream.url, workers=1, policy=(
+        "mode: observe, filters: [{input_limits: {rows: 2}}, {rate_limit: {requests: 1/h, burst: 1}}, "
+        "{round: {digits: 1}}, {top_k: {}}]"))
     wild = [[0.123456789, 0.5], [1e300, 0.25], [3, 4]]  # too many rows; and round cannot do that
     count = 0
     for form in ("json", "binary"):

@@ -15,8 +15,8 @@ from harness import SANITIZED, Upstream, http_answer, read_answer, wait_for
 CLIENTS = 32
 BODY = json.dumps(harness.query(outputs=["scores"])).encode()
 # Of the scores 0.05, 0.7, 0.15, 0.1 as FP32 has them.
-POLICIES = {"filters: [{top_k: {k: 1}}]": [0, 1, 0, 0], "filters: [{round: {digits: 1}}]": [0.1, 0.7, 0.2, 0.1],
-            "filters: []": [0.05, 0.7, 0.15, 0.1]}
+POLICIES = {"filters: [{top_k: {k: 1}}]": [0, 1, 0, 0],
+            "filters: [{round: {digits: 1}}]": [0.1, 0.7, 0.2, 0.1], "filters: []": [0.05, 0.7, 0.15, 0.1]}
 
 
 def with_clients(make_gate, upstream, **parts):
@@ -169,7 +169,8 @@ def test_keys_come_and_go(make_gate, upstream):
 def test_what_needs_a_restart_is_refused(make_gate, upstream):
     gate = make_gate(upstream.url)
     port, admin = harness.free_ports(2)
-    for change, word in (({"port": port}, "listeners"), ({"admin": admin}, "admin"), ({"workers": 3}, "workers")):
+    for change, word in (({"port": port}, "listeners"), ({"admin": admin}, "admin"),
+                         ({"workers": 3}, "workers")):
         kept = dict(gate.parts)
         failures = gate.metric("config_reloads_total", result="failed")
         gate.write_policy(**change)
