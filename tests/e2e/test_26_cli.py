@@ -286,8 +286,7 @@ def test_metrics_please_promtool(busy):
 LOG_FIELDS = {
     "time": str, "status": int, "client": str, "tier": str, "call": str, "model": str, "policy": str,
     "mode": str, "rows": int, "reason": str, "filter": str, "would_refuse": list,
-    "policy_sha256": str, "bytes_in": int,
-    "bytes_out": int, "us": int, "upstream_us": int}
+    "policy_sha256": str, "bytes_in": int, "bytes_out": int, "us": int, "upstream_us": int}
 
 
 def test_the_access_log_has_its_fields_and_no_others(busy):
