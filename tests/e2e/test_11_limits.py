@@ -292,12 +292,13 @@ def is_well(gate):
 def test_an_idle_connection_is_small(make_gate, echo):
     count = 2000
     gate = make_gate(echo.url, limits="connections_per_address: 4000", **RELAY)
-    request = with_length(1000)
 
     def open_one():
+        """Two requests at once: the second, a large one, has to wait in a buffer."""
         s = gate.connect()
-        s.sendall(request)
-        assert read_from(s.makefile("rb"))[0] == 200
+        s.sendall(with_length(10) + with_length(25000))
+        f = s.makefile("rb")
+        assert [read_from(f)[0], read_from(f)[0]] == [200, 200]
         return s
 
     crowd = [open_one() for _ in range(100)]

@@ -33,7 +33,9 @@ def hasty(make_gate, echo):
 def trickle(sock, data, pause=0.05):
     """Sends byte by byte until the gate says something; then everything it says."""
     sock.settimeout(pause)
+    end = time.monotonic() + 25
     for b in data:
+        assert time.monotonic() < end, "nothing was said"
         try:
             sock.sendall(bytes([b]))
             sock.recv(1, socket.MSG_PEEK)
@@ -93,6 +95,16 @@ def test_body_under_the_least_rate_is_408(make_gate, echo):
         assert is_too_slow(trickle(s, b"a" * 4000))
     assert 9 < time.monotonic() - start < 19
     assert echo.requests == []
+
+
+def test_refused_client_that_stays_is_closed(make_gate, echo):
+    """The gate waits for it to have read the answer, but not long."""
+    gate = make_gate(echo.url, **RELAY)
+    with gate.connect() as s:
+        s.sendall(b"nonsense\r\n")
+        wait_for(lambda: gate.metric("malformed_requests_total") == 1, "it was refused")
+        wait_for(lambda: gate.metric("connections") == 0, "it was closed")
+        assert [status for status, _, _ in read_to_end(s)] == [400]
 
 
 @pytest.mark.parametrize("first", [b"", b"\r\n", WHOLE])
