@@ -323,7 +323,8 @@ static const struct option model_rows[] = {
      .words = rows_words,
      .says =
          "How many queries a request is: auto, the largest first dimension of the inputs of two or "
-         "more dimensions, else 1; first, the largest first dimension of all inputs; one, always 1."},
+         "more dimensions, else 1; first, the largest first dimension of all inputs; one, always "
+         "1."},
     {.name = "show_version",
      .type = OPTION_BOOL,
      .offset = offsetof(struct model_file, conf.declared.version_shown),

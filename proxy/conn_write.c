@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/require.h"
 #include "conn.h"
+#include "pieces.h"
 
 enum { IOV_MAX_ONCE = 64, REPLY_HEAD_MAX = 4096 };
 
@@ -48,17 +49,10 @@ static bool lay_out(struct conn *c, const struct reply *r) {
     write_head(&head, r, c->closing);
     if (head.failed)
         return false;
-    struct bytes text = arena_copy(c->front.arena, buf_bytes(&head));
-    c->out = arena_alloc(c->front.arena, (r->piece_count + 1) * sizeof(*c->out));
-    if (text.at == NULL || c->out == NULL)
-        return false;
-    c->out[0] = (struct iovec){(void *)text.at, text.len};
-    c->out_count = 1;
     c->out_at = 0;
-    for (uint32_t i = 0; i < r->piece_count && !c->front.head->head_only; i++)
-        if (r->pieces[i].len > 0)
-            c->out[c->out_count++] = (struct iovec){(void *)r->pieces[i].at, r->pieces[i].len};
-    return true;
+    c->out = pieces_lay_out(c->front.arena, buf_bytes(&head), r->pieces,
+                            c->front.head->head_only ? 0 : r->piece_count, &c->out_count);
+    return c->out != NULL;
 }
 
 void front_reply(struct front *f, const struct reply *r) {
@@ -156,17 +150,6 @@ static void answer_done(struct conn *c) {
     conn_set_deadline(c, c->worker->config->limits.idle_timeout);
 }
 
-/* Steps over n written bytes. */
-static void written(struct conn *c, size_t n) {
-    c->sent += n;
-    while (c->out_at < c->out_count && n >= c->out[c->out_at].iov_len)
-        n -= c->out[c->out_at++].iov_len;
-    if (c->out_at < c->out_count) {
-        struct iovec *v = &c->out[c->out_at];
-        *v = (struct iovec){(char *)v->iov_base + n, v->iov_len - n};
-    }
-}
-
 void conn_write(struct conn *c) {
     while (c->out_at < c->out_count) {
         uint32_t count = c->out_count - c->out_at;
@@ -187,7 +170,8 @@ void conn_write(struct conn *c) {
             conn_close(c);
             return;
         }
-        written(c, n);
+        c->sent += n;
+        pieces_written(c->out, c->out_count, &c->out_at, n);
     }
     answer_done(c);
 }

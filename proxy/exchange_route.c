@@ -2,6 +2,23 @@
 #include "base/clock.h"
 #include "exchange.h"
 
+/* The key's row, remembered from the connection's last request where it was the same. */
+static const struct api_key *find_key(struct exchange *ex, struct bytes secret) {
+    struct peer_name *peer = ex->front->peer;
+    uint64_t now_s = clock_wall_us() / 1000000;
+    struct hash128 mark = hash_bytes128(&ex->worker->marks, secret);
+    if (peer->key_under == ex->config->serial && peer->key_mark.lo == mark.lo &&
+        peer->key_mark.hi == mark.hi)
+        return api_key_valid(peer->key, now_s) ? peer->key : NULL;
+    const struct api_key *found = config_api_key(ex->config, secret, now_s);
+    if (found != NULL) {
+        peer->key_under = ex->config->serial;
+        peer->key_mark = mark;
+        peer->key = found;
+    }
+    return found;
+}
+
 static enum next unauthenticated(struct exchange *ex, const char *reason) {
     stats_count(ex->worker->stats, COUNT_unauthenticated);
     return exchange_refuse(ex, 401, reason);
@@ -15,9 +32,7 @@ enum next step_identify(struct exchange *ex) {
     ex->client = (struct client){.pseudonym = address, .key = address, .address = address};
     if (conf->by_api_key) {
         if (message_header(m, conf->key_header.at, &key)) {
-            uint64_t now_s = clock_wall_us() / 1000000;
-            const struct api_key *found =
-                key.len <= API_KEY_BYTES_MAX ? config_api_key(ex->config, key, now_s) : NULL;
+            const struct api_key *found = key.len <= API_KEY_BYTES_MAX ? find_key(ex, key) : NULL;
             if (found == NULL)
                 return unauthenticated(ex, "unknown API key");
             ex->client = found->client;

@@ -6,8 +6,10 @@
 #ifndef QG_FRONT_H
 #define QG_FRONT_H
 
+#include "base/hash.h"
 #include "http1.h"
 
+struct api_key;
 struct config;
 struct worker;
 struct front;
@@ -16,6 +18,11 @@ struct peer_name {
     char text[64]; /* "192.0.2.1" or "2001:db8::/64": what stands for the client; never logged */
     char pseudonym[32];  /* of it, made on first need */
     uint64_t made_under; /* serial of the configuration whose key made it; 0: not made */
+    /* The API key that the connection's last request was found to have, by a keyed mark, so that it
+     * is not digested and searched for again; under: serial of the configuration; 0: none. */
+    uint64_t key_under;
+    struct hash128 key_mark;
+    const struct api_key *key;
 };
 
 struct front_handler {

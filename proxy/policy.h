@@ -152,6 +152,11 @@ const struct model *config_model(const struct config *c, struct bytes name);
 /* The policy that applies to this client on this model. */
 const struct policy *model_policy(const struct model *m, const struct client *client);
 
+/* False: its day is over. */
+static inline bool api_key_valid(const struct api_key *k, uint64_t now_s) {
+    return k->not_after_s == 0 || now_s <= k->not_after_s;
+}
+
 /* The key whose SHA-256 is that of `secret` and which has not ended at now_s.  NULL: none. */
 const struct api_key *config_api_key(const struct config *c, struct bytes secret, uint64_t now_s);
 

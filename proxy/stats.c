@@ -8,7 +8,7 @@
 #include "base/limits.h"
 
 static const uint64_t latency_bounds_us[LATENCY_BUCKETS] = {
-    100,   250,   500,    1000,   2500,   5000,    10000,   25000,
+    100,   250,    500,    1000,   2500,    5000,    10000,   25000,
     50000, 100000, 250000, 500000, 1000000, 2500000, 5000000, 10000000};
 
 struct series {
@@ -115,7 +115,8 @@ static void print_counters(struct stats *const *all, unsigned count, struct buf 
         char name[64];
         snprintf(name, sizeof(name), "%s_total", rows[i].name);
         describe(out, name, rows[i].help, "counter");
-        buf_printf(out, "querygate_%s %llu\n", name, (unsigned long long)sum(all, count, offsetof(struct stats, counters[i])));
+        buf_printf(out, "querygate_%s %llu\n", name,
+                   (unsigned long long)sum(all, count, offsetof(struct stats, counters[i])));
     }
     describe(out, "requests_total", "Requests ended, by the hundreds of their status.", "counter");
     for (unsigned i = 0; i < 6; i++) {
@@ -138,7 +139,8 @@ static void print_latency(struct stats *const *all, unsigned count, struct buf *
                    (unsigned long long)below);
     }
     buf_printf(out, "querygate_request_seconds_sum %.6f\nquerygate_request_seconds_count %llu\n",
-               (double)sum(all, count, offsetof(struct stats, latency_sum_us)) / 1e6, (unsigned long long)below);
+               (double)sum(all, count, offsetof(struct stats, latency_sum_us)) / 1e6,
+               (unsigned long long)below);
 }
 
 static void print_filters(struct stats *const *all, unsigned count, struct buf *out) {
@@ -163,8 +165,9 @@ static void print_upstreams(struct stats *const *all, unsigned count, struct buf
         for (unsigned r = 0; r < UPSTREAM_COUNTERS; r++) {
             buf_add_str(out, "querygate_upstream_calls_total{upstream=\"");
             label(out, registry.upstreams[i].policy);
-            buf_printf(out, "\",result=\"%s\"} %llu\n", results[r],
-                       (unsigned long long)sum(all, count, offsetof(struct stats, upstreams[i][r])));
+            buf_printf(
+                out, "\",result=\"%s\"} %llu\n", results[r],
+                (unsigned long long)sum(all, count, offsetof(struct stats, upstreams[i][r])));
         }
     describe(out, "upstream_endpoints_up",
              "Endpoints that are asked, as the worker that sees the fewest sees it.", "gauge");

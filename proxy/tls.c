@@ -11,12 +11,12 @@
 #include "base/require.h"
 
 #define CIPHERS_TLS12                                                                              \
-    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"                                    \
-    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"                                    \
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"                                   \
+    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"                                   \
     "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
 #define CIPHERS_TLS13 "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
-#define GROUPS "X25519:P-256:P-384"
-#define RECORD_BYTES 16384
+#define GROUPS        "X25519:P-256:P-384"
+#define RECORD_BYTES  16384
 
 /* Opaque on purpose: no other file sees an OpenSSL type. */
 static SSL_CTX *ctx_of(struct tls_context *c) {
@@ -58,8 +58,8 @@ static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *outle
                        const unsigned char *in, unsigned inlen, void *cookie) {
     static const unsigned char ours[] = "\x08http/1.1";
     (void)ssl, (void)cookie;
-    return SSL_select_next_proto((unsigned char **)out, outlen, ours, sizeof(ours) - 1, in, inlen) ==
-                   OPENSSL_NPN_NEGOTIATED
+    return SSL_select_next_proto((unsigned char **)out, outlen, ours, sizeof(ours) - 1, in,
+                                 inlen) == OPENSSL_NPN_NEGOTIATED
                ? SSL_TLSEXT_ERR_OK
                : SSL_TLSEXT_ERR_ALERT_FATAL;
 }
@@ -83,7 +83,8 @@ struct tls_context *tls_server_context(struct bytes cert, struct bytes key, char
 struct tls_context *tls_client_context(struct bytes ca, char *error, size_t len) {
     SSL_CTX *ctx = profile(TLS_client_method());
     require(ctx != NULL);
-    int ok = ca.len > 0 ? SSL_CTX_load_verify_file(ctx, ca.at) : SSL_CTX_set_default_verify_paths(ctx);
+    int ok =
+        ca.len > 0 ? SSL_CTX_load_verify_file(ctx, ca.at) : SSL_CTX_set_default_verify_paths(ctx);
     if (ok != 1) {
         explain(error, len, "certificate authority", ca);
         SSL_CTX_free(ctx);
@@ -175,8 +176,8 @@ static enum io_status write_record(struct sock *s, const struct iovec *iov, int 
         len = iov[0].iov_len;
     } else {
         for (int i = 0; i < count && len < sizeof(record); i++) {
-            size_t part = iov[i].iov_len < sizeof(record) - len ? iov[i].iov_len
-                                                                : sizeof(record) - len;
+            size_t part =
+                iov[i].iov_len < sizeof(record) - len ? iov[i].iov_len : sizeof(record) - len;
             memcpy(record + len, iov[i].iov_base, part);
             len += part;
         }
@@ -193,7 +194,8 @@ enum io_status sock_writev(struct sock *s, const struct iovec *iov, int count, s
     struct msghdr m = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)count};
     ssize_t r;
     do
-        r = sendmsg(s->fd, &m, MSG_NOSIGNAL);
+        r = count == 1 ? send(s->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
+                       : sendmsg(s->fd, &m, MSG_NOSIGNAL);
     while (r < 0 && errno == EINTR);
     if (r < 0)
         return errno == EAGAIN || errno == EWOULDBLOCK ? IO_AGAIN : IO_ERROR;

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/require.h"
+#include "pieces.h"
 #include "upstream_private.h"
 
 enum { TRIES_MAX = 3 };
@@ -29,6 +30,7 @@ static struct upstream *upstream_new(struct worker *w, struct config *config,
         e->upstream = u;
         e->index = i;
         list_init(&e->idle);
+        list_init(&e->fresh);
     }
     list_push(&w->upstreams, &u->link);
     health_start(u);
@@ -45,8 +47,7 @@ void upstream_unref(struct upstream *u) {
 
 static void close_idle(struct upstream *u) {
     for (uint32_t i = 0; i < u->conf->endpoint_count; i++)
-        while (!list_empty(&u->endpoints[i].idle))
-            upstream_conn_close(list_object(u->endpoints[i].idle.next, struct upstream_conn, link));
+        endpoint_close_idle(&u->endpoints[i]);
 }
 
 static void retire(struct upstream *u) {
@@ -205,18 +206,12 @@ static bool lay_out(struct upstream_call *call, const struct endpoint_conf *to) 
         buf_add_str(&head, "\r\n");
     }
     buf_add_str(&head, "\r\n");
-    call->out = arena_alloc(r->arena, (r->out->piece_count + 1) * sizeof(*call->out));
-    struct bytes text = head.failed ? bytes_of(NULL, 0) : arena_copy(r->arena, buf_bytes(&head));
-    if (text.at == NULL || call->out == NULL)
+    if (head.failed)
         return false;
-    call->out[0] = (struct iovec){(void *)text.at, text.len};
-    call->out_count = 1;
     call->out_at = 0;
-    for (uint32_t i = 0; i < r->out->piece_count; i++)
-        if (r->out->pieces[i].len > 0)
-            call->out[call->out_count++] =
-                (struct iovec){(void *)r->out->pieces[i].at, r->out->pieces[i].len};
-    return true;
+    call->out = pieces_lay_out(r->arena, buf_bytes(&head), r->out->pieces, r->out->piece_count,
+                               &call->out_count);
+    return call->out != NULL;
 }
 
 /* Puts the call on a connection of the best endpoint, or of the next best.  False: of none; *why

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/require.h"
+#include "pieces.h"
 #include "upstream_private.h"
 
 #define UPSTREAM_MAGIC 0x55504353u
@@ -75,12 +76,7 @@ static enum io_status write_some(struct upstream_conn *c) {
         if (s != IO_OK)
             return s;
         c->sent += n;
-        while (call->out_at < call->out_count && n >= call->out[call->out_at].iov_len)
-            n -= call->out[call->out_at++].iov_len;
-        if (call->out_at < call->out_count) {
-            v = &call->out[call->out_at];
-            *v = (struct iovec){(char *)v->iov_base + n, v->iov_len - n};
-        }
+        pieces_written(call->out, call->out_count, &call->out_at, n);
     }
     return IO_OK;
 }
@@ -101,6 +97,21 @@ static void write_request(struct upstream_conn *c) {
     read_answer(c);
 }
 
+/* A turn later, what was fresh has been polled: had it bytes to read, its event would be there. */
+static void settle(struct endpoint *e) {
+    uint64_t turn = worker_turn(e->upstream->worker);
+    if (turn == e->fresh_turn)
+        return;
+    e->fresh_turn = turn;
+    list_join(&e->idle, &e->fresh);
+}
+
+void endpoint_close_idle(struct endpoint *e) {
+    list_join(&e->idle, &e->fresh);
+    while (!list_empty(&e->idle))
+        upstream_conn_close(list_object(e->idle.next, struct upstream_conn, link));
+}
+
 /* The answer is whole.  The connection goes back to the pool only if nothing about it is odd. */
 static void answered(struct upstream_conn *c) {
     struct upstream_call *call = c->call;
@@ -117,7 +128,8 @@ static void answered(struct upstream_conn *c) {
     buf_free(&c->in);
     if (keep) {
         c->state = UP_IDLE;
-        list_push(&e->idle, &c->link);
+        settle(e);
+        list_push(&e->fresh, &c->link);
         e->idle_count++;
         timer_set(&e->upstream->worker->timers, &c->idle_timer, clock_us(), POOL_IDLE_TIMEOUT);
     } else {
@@ -346,18 +358,24 @@ static void on_idle_time(struct timer *t) {
 }
 
 /* An idle connection has nothing to say.  If it has (bytes nobody asked for, or its end), and the
- * loop has not come to that yet, they would be taken for the answer to the next query. */
-static bool is_quiet(struct upstream_conn *c) {
+ * loop has not come to that yet, they would be taken for the answer to the next query.  One that
+ * was polled tells by its event; one that was not is looked at. */
+static bool is_quiet(struct upstream_conn *c, bool polled) {
     char byte;
+    if (polled)
+        return (c->readable.ev_evcallback.evcb_flags & EVLIST_ACTIVE) == 0;
     return !sock_pending(&c->sock) && recv(c->sock.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
            (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
 static bool reuse(struct endpoint *e, struct upstream_call *call) {
-    while (!list_empty(&e->idle)) {
+    settle(e);
+    while (e->idle_count > 0) {
         /* The one used last: it is the least likely to be closed by the peer by now. */
-        struct upstream_conn *c = list_object(e->idle.prev, struct upstream_conn, link);
-        if (!is_quiet(c)) {
+        bool polled = !list_empty(&e->idle);
+        struct list *last = polled ? e->idle.prev : e->fresh.prev;
+        struct upstream_conn *c = list_object(last, struct upstream_conn, link);
+        if (!is_quiet(c, polled)) {
             upstream_conn_close(c);
             continue;
         }

@@ -27,9 +27,11 @@ struct probe {
 
 struct endpoint {
     struct upstream *upstream;
-    uint32_t index;   /* in conf->endpoints */
-    struct list idle; /* connections */
-    uint32_t idle_count, pending;
+    uint32_t index;      /* in conf->endpoints */
+    struct list idle;    /* connections, the one used last at the end */
+    struct list fresh;   /* likewise, idle only since fresh_turn: not yet asked for by epoll */
+    uint64_t fresh_turn; /* worker_turn() */
+    uint32_t idle_count, pending; /* idle_count: of both */
     struct breaker breaker;
     bool down;       /* said by the active checks */
     unsigned streak; /* checks in a row that disagree with `down` */
@@ -54,7 +56,7 @@ struct upstream_conn {
     struct parked parked;
     uint32_t magic;
     enum upstream_conn_state state;
-    struct list link; /* endpoint->idle, while idle */
+    struct list link; /* endpoint->idle or fresh, while idle */
     struct endpoint *endpoint;
     struct sock sock;
     struct event readable, writable;
@@ -96,6 +98,7 @@ enum begun {
 };
 MUST enum begun upstream_conn_begin(struct endpoint *e, struct upstream_call *call);
 void upstream_conn_close(struct upstream_conn *c);
+void endpoint_close_idle(struct endpoint *e);
 
 enum endpoint_outcome {
     OUTCOME_GOOD,

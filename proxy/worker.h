@@ -35,6 +35,7 @@ struct worker {
     struct arena *arenas[64]; /* spare ones */
     unsigned spare;
     struct stats *stats;
+    struct hash_key marks; /* for what is recognised within a connection */
     struct access_log log;
     bool draining;
     struct timer patience; /* while draining: when the last connections are closed */
@@ -51,6 +52,9 @@ void worker_close(struct worker *w);
 
 /* Frees p after the callbacks of this turn of the loop. */
 void worker_park(struct worker *w, struct parked *p);
+
+/* A number that is the same within one turn of the loop and another in the next. */
+uint64_t worker_turn(struct worker *w);
 
 /* An arena for one request, and back. */
 MUST struct arena *worker_arena(struct worker *w);

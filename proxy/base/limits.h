@@ -17,6 +17,7 @@
 #define HEADERS_MAX         64      /* over = 431 */
 #define CHUNK_LINE_MAX      256     /* chunk size and extension: over = 400 */
 #define TRAILER_BYTES_MAX   KIB(4)  /* trailer section of a chunked body: over = 400 */
+#define SMALL_MESSAGE       KIB(4)  /* a message up to this is sent as one piece */
 #define RELAYED_HEADER_MAX  256 /* a header that `bodies: relay` passes on: longer is left out */
 #define INTERIM_ANSWERS_MAX 8   /* 1xx answers before the final one: over = 502 */
 
