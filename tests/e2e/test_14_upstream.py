@@ -3,13 +3,15 @@ until it is well, and nothing it says in anger reaches a client."""
 import concurrent.futures
 import gzip
 import json
+import signal
 import socket
 import threading
 import time
 
 import pytest
 
-from harness import Upstream, answer_body, free_ports, http_answer, query, sends_and_closes, wait_for
+from harness import (Upstream, answer_body, free_ports, http_answer, query, read_from, sends_and_closes,
+                     wait_for)
 
 OPEN = dict(workers=1, anonymous="allow")
 MARK = "tell-tale"
@@ -115,6 +117,36 @@ def test_connection_closed_while_idle_costs_no_client_an_error(make_gate):
         assert ask(gate)[0] == 200
         wait_for(lambda: not upstream.open, "the server has closed")
         assert upstream.connections == n
+
+
+@pytest.mark.parametrize("late", [b"", http_answer(b'{"stolen": 1}'), b"x"])
+def test_what_an_idle_connection_says_is_seen_before_it_is_reused(make_gate, late):
+    """The query and the server's end, or its unasked bytes, reach the gate at the same time."""
+    sockets = []
+
+    def answer(request):
+        def play(s):
+            sockets.append(s)
+            s.sendall(http_answer())
+        return play
+
+    upstream = Upstream(answer)
+    gate = make_gate(upstream.url, **OPEN)
+    body = json.dumps(query()).encode()
+    post = b"POST /v2/models/m/infer HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with gate.connect() as s:
+        f = s.makefile("rb")
+        s.sendall(post + body)
+        good = read_from(f)
+        gate.process.send_signal(signal.SIGSTOP)
+        s.sendall(post + body)
+        if late:
+            sockets[0].sendall(late)
+        else:
+            sockets[0].shutdown(socket.SHUT_WR)
+        gate.process.send_signal(signal.SIGCONT)
+        assert read_from(f) == good and good[0] == 200
+    assert upstream.connections == 2
 
 
 def test_query_that_was_sent_is_not_sent_again(make_gate):
