@@ -120,7 +120,8 @@ def test_connection_closed_while_idle_costs_no_client_an_error(make_gate):
 
 
 @pytest.mark.parametrize("late", [b"", http_answer(b'{"stolen": 1}'), b"x"])
-def test_what_an_idle_connection_says_is_seen_before_it_is_reused(make_gate, late):
+@pytest.mark.parametrize("idle", [0, 0.05])
+def test_what_an_idle_connection_says_is_seen_before_it_is_reused(make_gate, late, idle):
     """The query and the server's end, or its unasked bytes, reach the gate at the same time."""
     sockets = []
 
@@ -137,7 +138,8 @@ def test_what_an_idle_connection_says_is_seen_before_it_is_reused(make_gate, lat
     with gate.connect() as s:
         f = s.makefile("rb")
         s.sendall(post + body)
-        good = read_from(f)
+        good, end = read_from(f), time.monotonic() + idle
+        wait_for(lambda: time.monotonic() >= end, "the connection has been idle")
         gate.process.send_signal(signal.SIGSTOP)
         s.sendall(post + body)
         if late:
