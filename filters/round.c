@@ -43,6 +43,10 @@ static double to_grid(double v, double scale) {
 /* False: one of them is not finite, or too large to have that many digits. */
 static bool round_values(double *values, size_t count, double scale) {
     for (size_t i = 0; i < count; i++) {
+        if (values[i] == 0) { /* as most are behind a top_k */
+            values[i] = 0;
+            continue;
+        }
         if (!(fabs(values[i] * scale) < EXACT_MAX))
             return false;
         values[i] = to_grid(values[i], scale) / scale;
