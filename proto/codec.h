@@ -49,6 +49,8 @@ struct declared {
     const struct declared_output *outputs;
     uint32_t count;
     bool version_shown; /* model_version may leave */
+    bool inputs_unread; /* no filter looks at the inputs' floats: they need only be checked, and
+                           their tensors have no data */
 };
 
 struct codec {

@@ -163,6 +163,28 @@ static inline __attribute__((always_inline)) const char *json_number_quick(const
     return p;
 }
 
+/* Behind a number of the usual form without exponent: less than 8 digits before the point and less
+ * than 24 behind it, so that any float holds it.  Reads fewer than BODY_PADDING bytes from `at`,
+ * perhaps past the text's end.  NULL: let json_number_scan decide. */
+static inline const char *json_number_skip_quick(const char *at) {
+    const char *p = at + (*at == '-');
+    uint64_t stop = json_eight_stop(json_eight(p));
+    unsigned k = stop == 0 ? 8 : (unsigned)__builtin_ctzll(stop) / 8;
+    if (k == 8 || k == 0 || (k > 1 && *p == '0'))
+        return NULL;
+    p += k;
+    if (*p == '.') {
+        const char *fraction = ++p;
+        for (int words = 0; (stop = json_eight_stop(json_eight(p))) == 0; p += 8)
+            if (++words == 3)
+                return NULL;
+        p += (unsigned)__builtin_ctzll(stop) / 8;
+        if (p == fraction)
+            return NULL;
+    }
+    return (*p | 32) == 'e' ? NULL : p;
+}
+
 /* digits x 10^exponent as a double with an error under 4 units in its last place: three roundings
  * of half a unit of 2^-52 each at most (digits, power, product), and dropped digits add less than
  * 10^-18 of the value.  False: outside the table. */

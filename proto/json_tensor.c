@@ -18,6 +18,7 @@ struct filling {
     size_t room_max;      /* where `most` elements end; of BYTES there is no telling */
     uint64_t integer_max; /* of integers: what fits beside the sign */
     bool is_signed;
+    bool check_only; /* of floats: data is not wanted */
     char *at;
     size_t len, room; /* STORE_SLACK bytes more are there */
     uint64_t elements;
@@ -246,6 +247,34 @@ static const char *row_bool(struct filling *f, const char *p) {
     return row(f, p, 1, leaf_bool);
 }
 
+static __attribute__((noinline)) const char *check_slow(struct filling *f, const char *p) {
+    struct json_number n;
+    float single;
+    double real;
+    const char *behind = scan(f, p, &n);
+    if (behind == NULL)
+        return NULL;
+    if (f->type == DTYPE_FP32 ? json_number_fp32(&n, &single) : json_number_fp64(&n, &real))
+        return behind;
+    return fail(f, JSON_RANGE, p, "number out of range");
+}
+
+static const char *row_check(struct filling *f, const char *p) {
+    p = json_space(p, f->end);
+    if (p < f->end && *p == ']')
+        return p + 1;
+    for (bool over = false; !over && p != NULL;) {
+        if (f->elements == f->most)
+            return fail(f, JSON_LIMIT, p, "too many elements");
+        f->elements++;
+        const char *behind = json_number_skip_quick(p);
+        if (behind == NULL || behind >= f->end)
+            behind = check_slow(f, p);
+        p = behind != NULL ? next_leaf(f, behind, &over) : NULL;
+    }
+    return p;
+}
+
 static const char *leaf_string(struct filling *f, const char *p) {
     struct json_raw raw;
     if (p >= f->end || *p != '"')
@@ -279,8 +308,10 @@ static const char *row_string(struct filling *f, const char *p) {
     return p;
 }
 
-static read_row *row_of(enum dtype type) {
-    switch (type) {
+static read_row *row_of(const struct filling *f) {
+    if (f->check_only)
+        return row_check;
+    switch (f->type) {
     case DTYPE_FP32:
         return row_fp32;
     case DTYPE_FP64:
@@ -346,9 +377,9 @@ static const char *next_row(struct filling *f, const char *p, bool *over) {
 }
 
 static bool fill(struct filling *f) {
-    read_row *read = row_of(f->type);
+    read_row *read = row_of(f);
     const char *p = open_arrays(f, f->text);
-    if (p == NULL || !first_room(f))
+    if (p == NULL || (!f->check_only && !first_room(f)))
         return false;
     for (bool over = false; !over;) {
         uint64_t before = f->elements;
@@ -365,7 +396,8 @@ static bool fill(struct filling *f) {
     return true;
 }
 
-bool json_tensor(struct json_reader *r, enum dtype type, uint64_t most, struct json_tensor *t) {
+static bool tensor(struct json_reader *r, enum dtype type, uint64_t most, bool check_only,
+                   struct json_tensor *t) {
     *t = (struct json_tensor){0};
     if (!json_begin(r, JSON_ARRAY))
         return false;
@@ -378,6 +410,7 @@ bool json_tensor(struct json_reader *r, enum dtype type, uint64_t most, struct j
         .size = type == DTYPE_BYTES ? sizeof(uint32_t) : dtype_size(type),
         .most = most,
         .is_signed = type >= DTYPE_INT8 && type <= DTYPE_INT64,
+        .check_only = check_only,
     };
     if (f.size == 0)
         return json_fail(r, JSON_TYPE, r->at, "no such datatype");
@@ -385,4 +418,13 @@ bool json_tensor(struct json_reader *r, enum dtype type, uint64_t most, struct j
         f.room_max = SIZE_MAX;
     f.integer_max = UINT64_MAX >> (64 - 8 * f.size + f.is_signed);
     return fill(&f);
+}
+
+bool json_tensor(struct json_reader *r, enum dtype type, uint64_t most, struct json_tensor *t) {
+    return tensor(r, type, most, false, t);
+}
+
+bool json_tensor_check(struct json_reader *r, enum dtype type, uint64_t most,
+                       struct json_tensor *t) {
+    return tensor(r, type, most, type == DTYPE_FP32 || type == DTYPE_FP64, t);
 }

@@ -16,6 +16,7 @@ struct oip_reader {
     struct arena *arena;
     struct bytes binary; /* behind the JSON, not yet claimed by a tensor */
     bool answer;         /* the upstream's: parameters that we do not know may be nested */
+    bool check_only;     /* nobody looks at the floats: they are checked, not converted */
     const char *list;    /* "inputs", "outputs"; NULL: the message itself */
     uint32_t index;
     const char *field; /* NULL: the element itself */

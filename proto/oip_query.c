@@ -277,6 +277,7 @@ enum codec_status oip_decode_query(struct arena *a, const struct message *m,
     *out = (struct query){.model = call->model, .version = call->version};
     if (!oip_start(&in.r, a, m, false, error))
         return in.r.status;
+    in.r.check_only = declared->inputs_unread;
     if ((in.request = arena_new_array(a, struct oip_request, 1)) == NULL)
         return oip_error(error, CODEC_NO_MEMORY, "out of memory");
     out->dialect = in.request;

@@ -74,7 +74,8 @@ static bool read_elements(struct oip_reader *r, struct json_reader *json, struct
         return oip_fail(r, CODEC_BAD, "fewer values than the shape says");
     if (t->has_shape)
         most = t->tensor.elements;
-    if (json_tensor(json, t->tensor.dtype, most, &t->json))
+    if (r->check_only ? json_tensor_check(json, t->tensor.dtype, most, &t->json)
+                      : json_tensor(json, t->tensor.dtype, most, &t->json))
         return true;
     r->json.failure = json->failure;
     r->json.error = json->error;

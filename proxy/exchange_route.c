@@ -79,6 +79,7 @@ enum next step_route(struct exchange *ex) {
         ex->upstream = ex->model->upstream;
         ex->declared = ex->model->declared;
         ex->policy = model_policy(ex->model, &ex->client);
+        ex->declared.inputs_unread = !ex->policy->reads_inputs;
     }
     ex->asked = upstream_hold(ex->worker, ex->upstream);
     if (ex->asked == NULL)

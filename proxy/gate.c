@@ -58,6 +58,8 @@ static bool prepare(struct config *c) {
         for (uint32_t k = 0; k < c->policies[i].slot_count; k++) {
             struct filter_slot *slot = &c->policies[i].slots[k];
             slot->series = stats_filter_series(c->policies[i].name, slot->filter->name);
+            if (slot->filter->needs & NEEDS_QUERY)
+                c->policies[i].reads_inputs = true;
         }
     if (!ok)
         log_line(LOG_ERROR, "%s", error);
@@ -233,7 +235,10 @@ static void on_hup(evutil_socket_t fd, short what, void *cookie) {
 
 static void *worker_main(void *cookie) {
     struct worker *w = cookie;
-    event_base_loop(w->base, EVLOOP_NO_EXIT_ON_EMPTY);
+    while (!event_base_got_exit(w->base)) {
+        w->turn++;
+        event_base_loop(w->base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY);
+    }
     listen_stop(w);
     close_all(w);
     upstreams_close(w);

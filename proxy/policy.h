@@ -77,8 +77,9 @@ struct filter_slot {
 
 struct policy {
     struct bytes name;
-    bool observe; /* decide, log and count, change nothing */
-    bool relay;   /* bodies pass unread; no filter may need them */
+    bool observe;      /* decide, log and count, change nothing */
+    bool relay;        /* bodies pass unread; no filter may need them */
+    bool reads_inputs; /* a filter does; set by gate_prepare */
     struct filter_slot *slots;
     uint32_t slot_count;
 };

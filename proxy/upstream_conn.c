@@ -99,7 +99,7 @@ static void write_request(struct upstream_conn *c) {
 
 /* A turn later, what was fresh has been polled: had it bytes to read, its event would be there. */
 static void settle(struct endpoint *e) {
-    uint64_t turn = worker_turn(e->upstream->worker);
+    uint64_t turn = e->upstream->worker->turn;
     if (turn == e->fresh_turn)
         return;
     e->fresh_turn = turn;

@@ -30,7 +30,7 @@ struct endpoint {
     uint32_t index;      /* in conf->endpoints */
     struct list idle;    /* connections, the one used last at the end */
     struct list fresh;   /* likewise, idle only since fresh_turn: not yet asked for by epoll */
-    uint64_t fresh_turn; /* worker_turn() */
+    uint64_t fresh_turn; /* of the worker */
     uint32_t idle_count, pending; /* idle_count: of both */
     struct breaker breaker;
     bool down;       /* said by the active checks */

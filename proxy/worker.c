@@ -21,13 +21,6 @@ void worker_park(struct worker *w, struct parked *p) {
     list_push(&w->parked, &p->link);
 }
 
-uint64_t worker_turn(struct worker *w) {
-    /* libevent notes the time once a turn, when it comes back from waiting. */
-    struct timeval tv;
-    event_base_gettimeofday_cached(w->base, &tv);
-    return (uint64_t)tv.tv_sec * 1000000 + (uint64_t)tv.tv_usec;
-}
-
 struct arena *worker_arena(struct worker *w) {
     return w->spare > 0 ? w->arenas[--w->spare] : arena_new(ARENA_BYTES_MAX);
 }

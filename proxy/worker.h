@@ -38,6 +38,7 @@ struct worker {
     struct hash_key marks; /* for what is recognised within a connection */
     struct access_log log;
     bool draining;
+    uint64_t turn; /* of the event loop: what happened in an earlier one has been polled since */
     struct timer patience; /* while draining: when the last connections are closed */
 };
 
@@ -52,9 +53,6 @@ void worker_close(struct worker *w);
 
 /* Frees p after the callbacks of this turn of the loop. */
 void worker_park(struct worker *w, struct parked *p);
-
-/* A number that is the same within one turn of the loop and another in the next. */
-uint64_t worker_turn(struct worker *w);
 
 /* An arena for one request, and back. */
 MUST struct arena *worker_arena(struct worker *w);

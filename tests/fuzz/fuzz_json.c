@@ -35,7 +35,10 @@ static void check_document(struct bytes text) {
 static void check_tensor(struct bytes text, enum dtype type) {
     struct json_reader r;
     struct json_tensor t, again;
-    if (!start(&r, text) || !json_tensor(&r, type, 1000, &t) || !json_end(&r))
+    bool checks = start(&r, text) && json_tensor_check(&r, type, 1000, &again) && json_end(&r);
+    bool reads = start(&r, text) && json_tensor(&r, type, 1000, &t) && json_end(&r);
+    require(checks == reads);
+    if (!reads)
         return;
     uint64_t product = 1;
     for (uint32_t i = 0; i < t.nested_rank; i++)

@@ -16,7 +16,7 @@ static const struct declared_output fuzz_outputs[] = {
     {BYTES_LITERAL("v"), OUT_VALUE},  {BYTES_LITERAL("e"), OUT_EMBEDDING},
     {BYTES_LITERAL("t"), OUT_TEXT},   {BYTES_LITERAL("o"), OUT_OPAQUE},
 };
-static const struct declared fuzz_declared = {fuzz_outputs, 6, false};
+static const struct declared fuzz_declared = {fuzz_outputs, 6, false, false};
 
 static void check(bool holds) {
     if (!holds)

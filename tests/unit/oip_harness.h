@@ -24,7 +24,7 @@ static const struct declared_output test_outputs[] = {
     {BYTES_LITERAL("emb"), OUT_EMBEDDING}, {BYTES_LITERAL("text"), OUT_TEXT},
     {BYTES_LITERAL("tokens"), OUT_TOKENS}, {BYTES_LITERAL("blob"), OUT_OPAQUE},
 };
-static const struct declared test_declared = {test_outputs, COUNT(test_outputs), false};
+static const struct declared test_declared = {test_outputs, COUNT(test_outputs), false, false};
 
 struct test {
     struct arena *arena;

@@ -92,7 +92,8 @@ static void values_are_read_as_asked(void **state) {
     arena_reset(arena);
     assert_true(json_start(&r, arena, guarded(bytes_str(text), '9')));
     assert_true(json_peek(&r) == JSON_OBJECT && json_enter_object(&r));
-    assert_true(json_key(&r, &key) && bytes_is(key, "n") && json_read_u64(&r, &n) && n == UINT64_MAX);
+    assert_true(json_key(&r, &key) && bytes_is(key, "n") && json_read_u64(&r, &n) &&
+                n == UINT64_MAX);
     assert_true(json_key(&r, &key) && bytes_is(key, "d") && json_read_double(&r, &d) && d == -0.25);
     assert_true(json_key(&r, &key) && json_peek(&r) == JSON_BOOL && json_read_bool(&r, &t) && t);
     assert_true(json_key(&r, &key) && json_read_bool(&r, &t) && !t);
@@ -271,9 +272,9 @@ static void memory_may_run_out(void **state) {
         struct json_reader r;
         struct bytes key, s;
         bool started = json_start(&r, small, guarded(bytes_str(text), '\0'));
-        bool fine = started && json_enter_object(&r) && json_key(&r, &key) && json_read_string(&r, &s) &&
-                    json_key(&r, &key) && json_skip(&r, NULL) && !json_key(&r, &key) &&
-                    json_end(&r);
+        bool fine = started && json_enter_object(&r) && json_key(&r, &key) &&
+                    json_read_string(&r, &s) && json_key(&r, &key) && json_skip(&r, NULL) &&
+                    !json_key(&r, &key) && json_end(&r);
         assert_int_equal(r.failure, fine ? JSON_FINE : JSON_NO_MEMORY);
         assert_true(fine || cap < 2048);
         arena_free(small);

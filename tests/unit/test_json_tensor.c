@@ -9,11 +9,36 @@
 static struct arena *arena;
 static struct json_reader reader;
 
+/* Checking alone must say what reading says: the verdict, the place, the shape. */
+static void assert_check_agrees(enum dtype type, struct bytes text, uint64_t most, bool accepted,
+                                const struct json_tensor *t) {
+    struct json_reader checker;
+    struct json_tensor checked;
+    assert_true(json_start(&checker, arena, text));
+    bool ok = json_tensor_check(&checker, type, most, &checked) && json_end(&checker);
+    assert_int_equal(ok, accepted);
+    assert_int_equal(checker.failure, reader.failure);
+    assert_int_equal(checker.error_offset, reader.error_offset);
+    if (!accepted)
+        return;
+    assert_int_equal(checked.elements, t->elements);
+    assert_int_equal(checked.text.len, t->text.len);
+    assert_int_equal(checked.nested_rank, t->nested_rank);
+    assert_memory_equal(checked.nested_shape, t->nested_shape, sizeof(t->nested_shape));
+    if (type == DTYPE_FP32 || type == DTYPE_FP64)
+        assert_int_equal(checked.data.len, 0);
+    else
+        assert_true(bytes_eq(checked.data, t->data));
+}
+
 static bool read_tensor(enum dtype type, struct bytes text, char filling, uint64_t most,
                         struct json_tensor *t) {
     arena_reset(arena);
-    assert_true(json_start(&reader, arena, guarded(text, filling)));
-    return json_tensor(&reader, type, most, t) && json_end(&reader);
+    struct bytes page = guarded(text, filling);
+    assert_true(json_start(&reader, arena, page));
+    bool ok = json_tensor(&reader, type, most, t) && json_end(&reader);
+    assert_check_agrees(type, page, most, ok, t);
+    return ok;
 }
 
 /* The elements, printed. */

@@ -175,7 +175,7 @@ static void test_shapes(void **state) {
 
 /* The fixed form: the client's own model name and id, nothing of the upstream's. */
 static void test_envelope_out(void **state) {
-    static const struct declared shown = {test_outputs, COUNT(test_outputs), true};
+    static const struct declared shown = {test_outputs, COUNT(test_outputs), true, false};
     struct test t;
     (void)state;
     test_begin(&t);

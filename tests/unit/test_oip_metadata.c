@@ -3,8 +3,8 @@
 
 #include "../../proto/oip_metadata.c"
 
-static const struct declared two = {test_outputs, 2, false};
-static const struct declared shown = {test_outputs, 2, true};
+static const struct declared two = {test_outputs, 2, false, false};
+static const struct declared shown = {test_outputs, 2, true, false};
 
 static void test_filter(void **state) {
     static const struct {

@@ -250,8 +250,8 @@ static void test_canonical(void **state) {
 }
 
 static void test_default_outputs(void **state) {
-    static const struct declared two = {test_outputs, 2, false};
-    static const struct declared none = {NULL, 0, false};
+    static const struct declared two = {test_outputs, 2, false, false};
+    static const struct declared none = {NULL, 0, false, false};
     static const char head[] = "{\"inputs\":[" X "]";
     struct test t;
     (void)state;
