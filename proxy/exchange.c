@@ -222,35 +222,11 @@ static void on_answer(void *cookie, enum upstream_counter result, const struct h
     exchange_run(ex);
 }
 
-/* The request as it came, for a policy that does not look inside.  The path was matched by the
- * protocol's allow-list, so it is canonical. */
-static bool relay_request(struct exchange *ex) {
-    static const char binary[] = "Inference-Header-Content-Length";
-    struct outgoing *out = &ex->out;
-    struct bytes length;
-    out->path = ex->request.path;
-    if (!message_header(&ex->request, "Content-Type", &out->content_type) ||
-        out->content_type.len > RELAYED_HEADER_MAX)
-        out->content_type = bytes_of(NULL, 0);
-    if (message_header(&ex->request, binary, &length) && length.len <= RELAYED_HEADER_MAX) {
-        if ((out->headers = arena_new_array(ex->arena, struct header, 1)) == NULL)
-            return false;
-        out->headers[0] = (struct header){BYTES_LITERAL("Inference-Header-Content-Length"), length};
-        out->header_count = 1;
-    }
-    if ((out->pieces = arena_new_array(ex->arena, struct bytes, 1)) == NULL)
-        return false;
-    out->pieces[0] = ex->request.body;
-    out->piece_count = 1;
-    out->body_len = ex->request.body.len;
-    return true;
-}
-
 static enum codec_status encode(struct exchange *ex, struct codec_error *error) {
     if (ex->call.kind != CALL_INFER)
         return ex->codec->encode_call(ex->arena, &ex->call, &ex->out);
     if (ex->policy->relay)
-        return relay_request(ex) ? CODEC_OK : CODEC_NO_MEMORY;
+        return exchange_relay(ex->arena, &ex->request, &ex->out);
     return ex->codec->encode_query(ex->arena, &ex->query, &ex->declared, &ex->out, error);
 }
 

@@ -67,6 +67,10 @@ extern const struct front_handler exchange_handler;
 enum next step_identify(struct exchange *);
 enum next step_route(struct exchange *);
 
+/* exchange_relay.c: a message as it came, for a policy that does not look inside.  (A request's
+ * path was matched by the protocol's allow-list, so it is canonical.) */
+enum codec_status exchange_relay(struct arena *, const struct message *in, struct outgoing *out);
+
 /* exchange_answer.c */
 enum next step_shape(struct exchange *);
 enum next step_reply(struct exchange *);

@@ -68,27 +68,6 @@ static bool decode_content(struct exchange *ex, struct message *in) {
     return true;
 }
 
-static enum codec_status relay_answer(struct exchange *ex, const struct message *in) {
-    static const char binary[] = "Inference-Header-Content-Length";
-    struct outgoing *out = &ex->out;
-    struct bytes length;
-    *out = (struct outgoing){.body_len = in->body.len};
-    if (!message_header(in, "Content-Type", &out->content_type) ||
-        out->content_type.len > RELAYED_HEADER_MAX)
-        out->content_type = BYTES_LITERAL("application/octet-stream");
-    if (message_header(in, binary, &length) && length.len <= RELAYED_HEADER_MAX) {
-        if ((out->headers = arena_new_array(ex->arena, struct header, 1)) == NULL)
-            return CODEC_NO_MEMORY;
-        out->headers[0] = (struct header){BYTES_LITERAL("Inference-Header-Content-Length"), length};
-        out->header_count = 1;
-    }
-    if ((out->pieces = arena_new_array(ex->arena, struct bytes, 1)) == NULL)
-        return CODEC_NO_MEMORY;
-    out->pieces[0] = in->body;
-    out->piece_count = 1;
-    return CODEC_OK;
-}
-
 /* The typed answer, through the filters, and into the client's form. */
 static enum next shape_predictions(struct exchange *ex, const struct message *in) {
     struct codec_error error = {""};
@@ -126,7 +105,7 @@ enum next step_shape(struct exchange *ex) {
     }
     enum codec_status s = CODEC_OK;
     if (ex->call.kind == CALL_INFER) {
-        s = relay_answer(ex, &in);
+        s = exchange_relay(ex->arena, &in, &ex->out);
     } else {
         ex->out = (struct outgoing){.body_len = 0};
         s = ex->codec->filter_answer(ex->arena, &ex->call, &in, &ex->declared, &ex->out, &error);

@@ -54,7 +54,7 @@ struct front {
 
 struct reply {
     unsigned status;
-    struct bytes content_type; /* empty: no body */
+    struct bytes content_type; /* empty: the header is left out */
     const struct header *headers;
     uint32_t header_count;
     const struct bytes *pieces; /* live until `ended` */

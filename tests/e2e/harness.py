@@ -16,21 +16,12 @@ import threading
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tests/attacks"))
+from testbed import free_ports  # noqa: E402
 BINARY = os.environ.get("QUERYGATE_BIN", os.path.join(ROOT, "build/querygate"))
 SANITIZED = bool(os.environ.get("QUERYGATE_SANITIZED")) or "/san-" in BINARY
 PATIENCE = 20
 ERRORS = re.compile(r"(AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|broken promise)")
-
-
-def free_ports(count):
-    """Ports that nobody listens on; all bound at once, so that they differ."""
-    sockets = [socket.socket() for _ in range(count)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
 
 
 def wait_for(condition, what, patience=PATIENCE):

@@ -120,4 +120,27 @@ static struct config *read_text(const char *text, struct buf *errors) {
     return c;
 }
 
+static char *hashed;
+
+/* Before each test: the good keys, a good pseudonym key, nothing unsafe. */
+static int reset(void **state) {
+    (void)state;
+    if (hashed == NULL)
+        hashed = keys_with_hashes(good_keys);
+    keys_text = hashed;
+    pseudonym_text = "0123456789abcdef\n";
+    unsafe_path = NULL;
+    return 0;
+}
+
+static struct config *must_read(const char *text) {
+    struct buf errors;
+    struct config *c = read_text(text, &errors);
+    if (c == NULL)
+        fail_msg("%s", errors.at);
+    assert_int_equal(errors.len, 1); /* its NUL */
+    buf_free(&errors);
+    return c;
+}
+
 #endif

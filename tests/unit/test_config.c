@@ -10,28 +10,6 @@
 
 #include "config_harness.h"
 
-static char *hashed;
-
-static int reset(void **state) {
-    (void)state;
-    if (hashed == NULL)
-        hashed = keys_with_hashes(good_keys);
-    keys_text = hashed;
-    pseudonym_text = "0123456789abcdef\n";
-    unsafe_path = NULL;
-    return 0;
-}
-
-static struct config *must_read(const char *text) {
-    struct buf errors;
-    struct config *c = read_text(text, &errors);
-    if (c == NULL)
-        fail_msg("%s", errors.at);
-    assert_int_equal(errors.len, 1);
-    buf_free(&errors);
-    return c;
-}
-
 /* ---- A good file ---- */
 
 static unsigned port_of(const struct address *a) {
