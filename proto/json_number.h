@@ -7,6 +7,7 @@
 #ifndef QG_JSON_NUMBER_H
 #define QG_JSON_NUMBER_H
 
+#include "../proxy/base/os.h"
 #include "predictions.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the scanners read words of text");
@@ -163,26 +164,20 @@ static inline __attribute__((always_inline)) const char *json_number_quick(const
     return p;
 }
 
-/* Behind a number of the usual form without exponent: less than 8 digits before the point and less
- * than 24 behind it, so that any float holds it.  Reads fewer than BODY_PADDING bytes from `at`,
- * perhaps past the text's end.  NULL: let json_number_scan decide. */
+/* Behind a number of the usual form without exponent, of less than 32 characters, so that any float
+ * holds it.  Reads fewer than BODY_PADDING bytes from `at`, perhaps past the text's end.  NULL: let
+ * json_number_scan decide. */
 static inline const char *json_number_skip_quick(const char *at) {
     const char *p = at + (*at == '-');
-    uint64_t stop = json_eight_stop(json_eight(p));
-    unsigned k = stop == 0 ? 8 : (unsigned)__builtin_ctzll(stop) / 8;
-    if (k == 8 || k == 0 || (k > 1 && *p == '0'))
+    uint32_t points, digits = os_digits_and_points(p, &points), number = digits | points;
+    if (number == UINT32_MAX)
         return NULL;
-    p += k;
-    if (*p == '.') {
-        const char *fraction = ++p;
-        for (int words = 0; (stop = json_eight_stop(json_eight(p))) == 0; p += 8)
-            if (++words == 3)
-                return NULL;
-        p += (unsigned)__builtin_ctzll(stop) / 8;
-        if (p == fraction)
-            return NULL;
-    }
-    return (*p | 32) == 'e' ? NULL : p;
+    unsigned len = (unsigned)__builtin_ctz(~number);
+    points &= ((uint32_t)1 << len) - 1;
+    unsigned whole = points != 0 ? (unsigned)__builtin_ctz(points) : len;
+    bool ends_so = whole + 1 == len && points != 0; /* 1. */
+    bool bad = whole == 0 || ends_so || (whole > 1 && *p == '0') || (points & (points - 1)) != 0;
+    return bad || (p[len] | 32) == 'e' ? NULL : p + len;
 }
 
 /* digits x 10^exponent as a double with an error under 4 units in its last place: three roundings
