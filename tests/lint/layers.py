@@ -35,6 +35,7 @@ EVENT_DRIVEN = ["main", "worker", "mailbox", "listen*", "conn*", "front*", "upst
                 "admin*", "health*", "http_client*", "timer*", "signals", "tls*", "wire*"]
 LIBRARIES = [
     ("openssl/", ["proxy/tls*.[ch]", "proxy/crypto.c"]),
+    ("emmintrin.h", ["proxy/base/os.h"]),
     ("event2/", ["proxy/%s.[ch]" % name for name in EVENT_DRIVEN]),
     ("event.h", []),
     ("yaml.h", ["proxy/yaml.c"]),
