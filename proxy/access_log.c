@@ -92,10 +92,11 @@ static void line_end(struct access_log *l) {
     if (l->lines.len >= HAND_OVER_BYTES)
         hand_over(l);
     else if (!timer_is_set(&l->flush))
-        timer_set(&l->worker->timers, &l->flush, clock_us(), FLUSH_AFTER);
+        timer_set(&l->worker->timers, &l->flush, worker_now(l->worker), FLUSH_AFTER);
 }
 
-void access_log_add(struct access_log *l, const struct exchange *ex, uint64_t sent) {
+void access_log_add(struct access_log *l, const struct exchange *ex, uint64_t took_us,
+                    uint64_t sent) {
     struct buf *b = &l->lines;
     if (ex->config->access_log.len == 0)
         return;
@@ -113,7 +114,7 @@ void access_log_add(struct access_log *l, const struct exchange *ex, uint64_t se
     add_word(b, ",\"policy_sha256\":", bytes_of(ex->config->sha256, 16));
     add_number(b, ",\"bytes_in\":", ex->front->body_bytes);
     add_number(b, ",\"bytes_out\":", sent);
-    add_number(b, ",\"us\":", clock_us() - ex->front->began_us);
+    add_number(b, ",\"us\":", took_us);
     if (ex->answered_us > 0)
         add_number(b, ",\"upstream_us\":", ex->answered_us - ex->sent_us);
     line_end(l);

@@ -21,7 +21,8 @@ struct access_log {
 
 void access_log_init(struct access_log *l, struct worker *w);
 void access_log_close(struct access_log *l); /* hands over what is left */
-void access_log_add(struct access_log *l, const struct exchange *ex, uint64_t sent);
+void access_log_add(struct access_log *l, const struct exchange *ex, uint64_t took_us,
+                    uint64_t sent);
 
 /* A request that never became one: refused by the framing rules, or too slow. */
 void access_log_refusal(struct access_log *l, const struct config *config, struct bytes client,

@@ -18,7 +18,7 @@ static void conn_free(struct parked *p) {
 }
 
 void conn_set_deadline(struct conn *c, uint64_t after_us) {
-    timer_set(&c->worker->timers, &c->deadline, clock_us(), after_us);
+    timer_set(&c->worker->timers, &c->deadline, worker_now(c->worker), after_us);
 }
 
 void conn_close(struct conn *c) {
@@ -177,7 +177,7 @@ err0:
 }
 
 bool conn_too_slow(struct conn *c, uint64_t bytes, uint64_t least) {
-    uint64_t now = clock_us(), span = now - c->mark_us;
+    uint64_t now = worker_now(c->worker), span = now - c->mark_us;
     if (span < SECONDS(10))
         return false;
     bool slow = (bytes - c->mark_bytes) * SECONDS(1) < least * span;

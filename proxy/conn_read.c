@@ -132,7 +132,7 @@ static void body_begin(struct conn *c, struct bytes *data) {
         return;
     }
     c->state = CONN_BODY;
-    c->mark_us = clock_us();
+    c->mark_us = worker_now(c->worker);
     c->mark_bytes = 0;
     if (c->front.head->expect_continue && data->len == 0) {
         struct iovec iov = {(void *)go_on, sizeof(go_on) - 1};

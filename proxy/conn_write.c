@@ -65,7 +65,7 @@ void front_reply(struct front *f, const struct reply *r) {
         return;
     }
     c->state = CONN_SENDING;
-    c->mark_us = clock_us();
+    c->mark_us = worker_now(c->worker);
     c->mark_bytes = 0;
     conn_set_deadline(c, c->worker->config->limits.send_timeout);
     conn_write(c);

@@ -52,7 +52,7 @@ static void on_deadline(struct timer *t) {
 /* The body has the upstream's timeout to come, and then the answer has it: a client that takes its
  * time with the body leaves the upstream no less. */
 static void set_deadline(struct exchange *ex) {
-    uint64_t now = clock_us();
+    uint64_t now = worker_now(ex->worker);
     ex->deadline_us = now + ex->upstream->timeout;
     timer_set(&ex->worker->timers, &ex->deadline, now, ex->upstream->timeout);
 }
@@ -276,7 +276,7 @@ static void on_ended(struct front *f, uint64_t sent) {
     uint64_t took = clock_us() - f->began_us;
     stop(ex);
     stats_answer(ex->worker->stats, ex->status, took);
-    access_log_add(&ex->worker->log, ex, sent);
+    access_log_add(&ex->worker->log, ex, took, sent);
     buf_free(&ex->inflated);
     buf_free(&ex->spill);
     buf_free(&ex->inflated_answer);

@@ -30,7 +30,6 @@ static struct upstream *upstream_new(struct worker *w, struct config *config,
         e->upstream = u;
         e->index = i;
         list_init(&e->idle);
-        list_init(&e->fresh);
     }
     list_push(&w->upstreams, &u->link);
     health_start(u);
@@ -163,7 +162,7 @@ static void call_end(struct upstream_call *call) {
 
 static void report(struct upstream_call *call, enum endpoint_outcome outcome) {
     if (!call->pinned && call->endpoint != NULL)
-        endpoint_outcome(call->endpoint, call->trial, outcome, clock_us());
+        endpoint_outcome(call->endpoint, call->trial, outcome, worker_now(call->upstream->worker));
     call->trial = false;
 }
 
@@ -220,7 +219,7 @@ static bool place(struct upstream_call *call, enum upstream_counter *why) {
     struct upstream *u = call->upstream;
     *why = UPSTREAM_BUSY;
     while (call->tries < TRIES_MAX) {
-        uint64_t now = clock_us();
+        uint64_t now = worker_now(u->worker);
         struct endpoint *e = call->pinned ? call->endpoint : pick(u, now);
         if (e == NULL || !lay_out(call, endpoint_conf(e)))
             return false;
@@ -261,7 +260,7 @@ static void on_call_time(struct timer *t) {
 }
 
 static void set_timer(struct upstream_call *call) {
-    uint64_t now = clock_us(), deadline = call->request.deadline_us;
+    uint64_t now = worker_now(call->upstream->worker), deadline = call->request.deadline_us;
     uint64_t connect = call->upstream->conf->connect_timeout;
     if (call->conn == NULL)
         deadline = now; /* It has failed already. */

@@ -97,17 +97,7 @@ static void write_request(struct upstream_conn *c) {
     read_answer(c);
 }
 
-/* A turn later, what was fresh has been polled: had it bytes to read, its event would be there. */
-static void settle(struct endpoint *e) {
-    uint64_t turn = e->upstream->worker->turn;
-    if (turn == e->fresh_turn)
-        return;
-    e->fresh_turn = turn;
-    list_join(&e->idle, &e->fresh);
-}
-
 void endpoint_close_idle(struct endpoint *e) {
-    list_join(&e->idle, &e->fresh);
     while (!list_empty(&e->idle))
         upstream_conn_close(list_object(e->idle.next, struct upstream_conn, link));
 }
@@ -128,10 +118,10 @@ static void answered(struct upstream_conn *c) {
     buf_free(&c->in);
     if (keep) {
         c->state = UP_IDLE;
-        settle(e);
-        list_push(&e->fresh, &c->link);
+        list_push(&e->idle, &c->link);
         e->idle_count++;
-        timer_set(&e->upstream->worker->timers, &c->idle_timer, clock_us(), POOL_IDLE_TIMEOUT);
+        timer_set(&e->upstream->worker->timers, &c->idle_timer, worker_now(e->upstream->worker),
+                  POOL_IDLE_TIMEOUT);
     } else {
         upstream_conn_close(c);
     }
@@ -358,24 +348,19 @@ static void on_idle_time(struct timer *t) {
 }
 
 /* An idle connection has nothing to say.  If it has (bytes nobody asked for, or its end), and the
- * loop has not come to that yet, they would be taken for the answer to the next query.  One that
- * was polled tells by its event; one that was not is looked at. */
-static bool is_quiet(struct upstream_conn *c, bool polled) {
+ * loop has not come to that yet, they would be taken for the answer to the next query: it is looked
+ * at each time, which is worth its system call. */
+static bool is_quiet(struct upstream_conn *c) {
     char byte;
-    if (polled)
-        return (c->readable.ev_evcallback.evcb_flags & EVLIST_ACTIVE) == 0;
     return !sock_pending(&c->sock) && recv(c->sock.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
            (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
 static bool reuse(struct endpoint *e, struct upstream_call *call) {
-    settle(e);
-    while (e->idle_count > 0) {
+    while (!list_empty(&e->idle)) {
         /* The one used last: it is the least likely to be closed by the peer by now. */
-        bool polled = !list_empty(&e->idle);
-        struct list *last = polled ? e->idle.prev : e->fresh.prev;
-        struct upstream_conn *c = list_object(last, struct upstream_conn, link);
-        if (!is_quiet(c, polled)) {
+        struct upstream_conn *c = list_object(e->idle.prev, struct upstream_conn, link);
+        if (!is_quiet(c)) {
             upstream_conn_close(c);
             continue;
         }

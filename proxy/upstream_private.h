@@ -27,11 +27,9 @@ struct probe {
 
 struct endpoint {
     struct upstream *upstream;
-    uint32_t index;      /* in conf->endpoints */
-    struct list idle;    /* connections, the one used last at the end */
-    struct list fresh;   /* likewise, idle only since fresh_turn: not yet asked for by epoll */
-    uint64_t fresh_turn; /* of the worker */
-    uint32_t idle_count, pending; /* idle_count: of both */
+    uint32_t index;   /* in conf->endpoints */
+    struct list idle; /* connections, the one used last at the end */
+    uint32_t idle_count, pending;
     struct breaker breaker;
     bool down;       /* said by the active checks */
     unsigned streak; /* checks in a row that disagree with `down` */
@@ -56,7 +54,7 @@ struct upstream_conn {
     struct parked parked;
     uint32_t magic;
     enum upstream_conn_state state;
-    struct list link; /* endpoint->idle or fresh, while idle */
+    struct list link; /* endpoint->idle, while idle */
     struct endpoint *endpoint;
     struct sock sock;
     struct event readable, writable;

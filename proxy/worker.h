@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "access_log.h"
+#include "base/clock.h"
 #include "mailbox.h"
 #include "policy.h"
 #include "stats.h"
@@ -38,8 +39,9 @@ struct worker {
     struct hash_key marks; /* for what is recognised within a connection */
     struct access_log log;
     bool draining;
-    uint64_t turn; /* of the event loop: what happened in an earlier one has been polled since */
-    struct timer patience; /* while draining: when the last connections are closed */
+    uint64_t turn;             /* of the event loop */
+    uint64_t now_us, now_turn; /* for worker_now */
+    struct timer patience;     /* while draining: when the last connections are closed */
 };
 
 /* First member of what can be parked. */
@@ -53,6 +55,16 @@ void worker_close(struct worker *w);
 
 /* Frees p after the callbacks of this turn of the loop. */
 void worker_park(struct worker *w, struct parked *p);
+
+/* The time when this turn first asked: for deadlines, which need not know more.  (The main thread
+ * counts no turns and gets the time itself.) */
+static inline uint64_t worker_now(struct worker *w) {
+    if (w->now_turn != w->turn || w->turn == 0) {
+        w->now_us = clock_us();
+        w->now_turn = w->turn;
+    }
+    return w->now_us;
+}
 
 /* An arena for one request, and back. */
 MUST struct arena *worker_arena(struct worker *w);

@@ -32,17 +32,6 @@ static inline void list_remove(struct list *n) {
     list_init(n);
 }
 
-/* Moves all nodes of from to the end of head. */
-static inline void list_join(struct list *head, struct list *from) {
-    if (list_empty(from))
-        return;
-    from->next->prev = head->prev;
-    head->prev->next = from->next;
-    from->prev->next = head;
-    head->prev = from->prev;
-    list_init(from);
-}
-
 #define list_object(node, type, member) ((type *)((char *)(node)-offsetof(type, member)))
 
 #endif
