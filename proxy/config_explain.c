@@ -222,9 +222,9 @@ static void say_limits(const struct view *v) {
     struct buf *out = v->out;
     buf_add_str(out, "\nWhat this does not do:\n");
     if (v->policy->observe)
-        buf_add_str(out,
-                    "- observe mode changes nothing: every query passes and every answer leaves "
-                    "untouched by the filters\n");
+        buf_add_str(
+            out, "- observe mode changes nothing that the filters would: they refuse no query and "
+                 "leave every answer as it is\n");
     if (v->policy->relay)
         buf_add_str(out, "- relayed bodies are not looked at: scores, embeddings and undeclared "
                          "outputs all leave\n");

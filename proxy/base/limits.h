@@ -53,7 +53,7 @@
 #define BODY_RATE_MIN               KIB(1) /* bytes per second, averaged over 10 s: under = 408 */
 #define IDLE_TIMEOUT                SECONDS(60) /* option limits.idle_timeout */
 #define SEND_TIMEOUT                SECONDS(10) /* option limits.send_timeout: a reader that takes nothing */
-#define REQUEST_TIMEOUT             SECONDS(15) /* option upstreams.*.timeout: whole request: 504 */
+#define REQUEST_TIMEOUT             SECONDS(15) /* option upstreams.*.timeout: body: 408; answer: 504 */
 #define DRAIN_TIMEOUT               SECONDS(30) /* option limits.drain_timeout: SIGTERM to exit */
 #define SEND_RATE_MIN                                                                              \
     KIB(1) /* bytes per second a reader takes, averaged over 10 s: under = close */
