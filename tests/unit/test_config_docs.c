@@ -201,8 +201,8 @@ static void test_explain_tier(void **state) {
              "- label (labels): as the model says it\n", "- the model's version: yes\n",
              "\nRefused, whatever the filters say:\n", "1048576 bytes (413)\n",
              "- compressed bodies (415)\n", "\nWhat this does not do:\n",
-             "- observe mode changes nothing that the filters would", "no differential privacy", "train",
-             "- nothing limits how often"),
+             "- observe mode changes nothing that the filters would", "no differential privacy",
+             "train", "- nothing limits how often"),
         "address proves nothing");
 }
 
