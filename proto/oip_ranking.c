@@ -1,5 +1,6 @@
 #include "oip.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,7 +49,7 @@ static bool read_value(struct bytes s, double *out) {
     memcpy(text, s.at, s.len);
     text[s.len] = '\0';
     *out = strtod(text, NULL);
-    return isfinite(*out);
+    return fabs(*out) <= FLT_MAX; /* so that it prints within VALUE_MAX again */
 }
 
 static bool read_index(struct bytes s, uint32_t *out) {
