@@ -3,10 +3,12 @@ until it is well, and nothing it says in anger reaches a client."""
 import concurrent.futures
 import gzip
 import json
+import os
 import signal
 import socket
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -119,6 +121,14 @@ def test_connection_closed_while_idle_costs_no_client_an_error(make_gate):
         assert upstream.connections == n
 
 
+def stop(pid):
+    """A signal is only sent when kill returns: every thread has to be seen stopped."""
+    os.kill(pid, signal.SIGSTOP)
+    tasks = Path(f"/proc/{pid}/task")
+    wait_for(lambda: all((t / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+                         for t in tasks.iterdir()), "every thread has stopped")
+
+
 @pytest.mark.parametrize("late", [b"", http_answer(b'{"stolen": 1}'), b"x"])
 @pytest.mark.parametrize("idle", [0, 0.05])
 def test_what_an_idle_connection_says_is_seen_before_it_is_reused(make_gate, late, idle):
@@ -140,7 +150,7 @@ def test_what_an_idle_connection_says_is_seen_before_it_is_reused(make_gate, lat
         s.sendall(post + body)
         good, end = read_from(f), time.monotonic() + idle
         wait_for(lambda: time.monotonic() >= end, "the connection has been idle")
-        gate.process.send_signal(signal.SIGSTOP)
+        stop(gate.process.pid)
         s.sendall(post + body)
         if late:
             sockets[0].sendall(late)
