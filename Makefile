@@ -19,7 +19,7 @@ empty   :=
 comma   := ,
 OUT     := $(BUILD)$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))
 
-PKGS    := libevent_core libssl libcrypto yaml-0.1 jansson zlib
+PKGS    := libevent_core libssl libcrypto yaml-0.1 jansson zlib hiredis sqlite3
 LLHTTP  := /usr/share/llhttp
 VERSION := $(shell cat VERSION)
 

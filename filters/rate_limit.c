@@ -107,7 +107,8 @@ static bool check(void *at, struct conf_error *error) {
         conf->burst = r->count >= 20 ? r->count / 10 : 1;
     if ((double)conf->burst * (double)r->period_us > BURST_US_MAX * (double)r->count)
         return wrong(error, "burst", "at this rate the burst takes more than 95 years to refill");
-    conf->rate = (struct store_rate){r->count, r->period_us, conf->burst};
+    conf->rate =
+        (struct store_rate){.count = r->count, .period_us = r->period_us, .burst = conf->burst};
     make_prefix(conf);
     return true;
 }

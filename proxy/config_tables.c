@@ -44,7 +44,7 @@ const char *const *config_filters(void) {
 }
 
 static const char *const listener_protocols[] = {"http", NULL};
-const char *const config_identify_words[] = {"api_key", "address", NULL};
+const char *const config_identify_words[] = {"mtls", "jwt", "api_key", "address", NULL};
 static const char *const anonymous_words[] = {"deny", "allow", NULL};
 static const char *const rows_words[] = {"auto", "first", "one", NULL};
 static const char *const mode_words[] = {"enforce", "observe", NULL};

@@ -32,7 +32,6 @@ struct clients_file {
     struct api_keys_file api_keys;
     struct pseudonym_file pseudonym_key;
 };
-enum identify_by { BY_API_KEY, BY_ADDRESS, BY_COUNT };
 
 struct upstream_file {
     struct upstream_conf conf;

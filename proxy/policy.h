@@ -108,6 +108,8 @@ struct api_key {
     struct client client; /* pseudonym made when the file is read */
 };
 
+enum identify_by { BY_MTLS, BY_JWT, BY_API_KEY, BY_ADDRESS, BY_COUNT };
+
 struct clients_conf {
     bool by_api_key;            /* clients.identify */
     bool by_address, anonymous; /* equal: clients without a key are let in, known by address */
@@ -118,6 +120,27 @@ struct clients_conf {
     size_t pseudonym_key_len;
     uint32_t pseudonym_version; /* 0: the key was made at this start and ends with the process */
 };
+
+/* Where counters live; a change needs a restart. */
+struct store_conf {
+    int kind; /* enum store_kind */
+    struct bytes url;
+    struct endpoint_conf *servers; /* the server, the Sentinels, or the first Cluster nodes; only
+                                      address and url of them are used */
+    uint32_t server_count;
+    struct bytes path;          /* memory:/PATH */
+    struct bytes master;        /* Sentinel: the name of the master */
+    struct bytes user;          /* ACL user; empty: none */
+    struct bytes password_file; /* read at each (re)connection, so a rotated one is picked up */
+    uint64_t database;
+    bool tls;
+    struct tls_files tls_files;
+    struct tls_context *context; /* made by gate_prepare when tls; freed with the snapshot */
+    uint64_t timeout;            /* us, of one command */
+    uint64_t expected_gates;     /* on_failure: local gives each this share */
+    int on_failure;              /* default of rules that say nothing; enum store_on_failure */
+};
+enum store_kind { STORE_MEMORY, STORE_DURABLE, STORE_REDIS, STORE_SENTINEL, STORE_CLUSTER };
 
 struct config {
     _Atomic unsigned refs;
@@ -133,6 +156,7 @@ struct config {
     uint32_t listener_count;
     struct address admin; /* len 0: no admin listener */
     struct limits_conf limits;
+    struct store_conf store;
     struct clients_conf clients;
     struct upstream_conf *upstreams;
     uint32_t upstream_count;

@@ -3,7 +3,11 @@
  *
  * One contract for every store.  An operation either finishes at once (STORE_DONE: *out is the
  * answer, `done` is never called) or later (STORE_PENDING: done(cookie, answer) is called exactly
- * once from the worker's loop, never before the call returned, unless store_cancel came first). */
+ * once from the worker's loop, never before the call returned, unless store_cancel came first).
+ *
+ * A worker has one store, made of layers (stores.h says which): what the URL names at the bottom,
+ * leases above it, and on top the guard, which does what the rule's on_failure says while the
+ * bottom does not answer. */
 #ifndef QG_STORE_H
 #define QG_STORE_H
 
@@ -12,12 +16,20 @@
 enum store_status {
     STORE_DONE,
     STORE_PENDING,
-    STORE_FAILED, /* unreachable, full or out of memory: the rule's on_failure decides */
+    STORE_FAILED, /* unreachable, full or out of memory, and on_failure is `closed` */
+};
+
+/* What happens while the shared store does not answer. */
+enum store_on_failure {
+    STORE_LOCAL,  /* count here: the rate and burst divided by the expected gates, at least 1 */
+    STORE_CLOSED, /* STORE_FAILED */
+    STORE_OPEN,   /* admitted uncounted */
 };
 
 struct store_answer {
     enum store_status status;
     bool admitted;
+    bool fallback;           /* on_failure decided, not the shared count */
     uint64_t retry_after_us; /* when not admitted: how long until the same question would be;
                                 UINT64_MAX: never, it asks for more than the burst */
 };
@@ -28,6 +40,8 @@ typedef void store_done_fn(void *cookie, const struct store_answer *answer);
  * window w: admitted <= count / period * w + burst. */
 struct store_rate {
     uint64_t count, period_us, burst;
+    bool exact; /* ask the shared store every time: no leases */
+    enum store_on_failure on_failure;
 };
 
 struct store;

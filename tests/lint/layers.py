@@ -32,7 +32,7 @@ MAY_INCLUDE = [
 
 # One library, one place: the header's prefix, and the files that may see it.
 EVENT_DRIVEN = ["main", "worker", "mailbox", "listen*", "conn*", "front*", "upstream*", "exchange*",
-                "admin*", "health*", "http_client*", "timer*", "signals", "tls*", "wire*"]
+                "admin*", "health*", "http_client*", "timer*", "signals", "tls*", "wire*", "redis*"]
 LIBRARIES = [
     ("openssl/", ["proxy/tls*.[ch]", "proxy/crypto.c"]),
     ("emmintrin.h", ["proxy/base/os.h"]),
@@ -41,7 +41,9 @@ LIBRARIES = [
     ("yaml.h", ["proxy/yaml.c"]),
     ("llhttp.h", ["proxy/http1*.c"]),
     ("zlib.h", ["proxy/inflate.c"]),
-    ("jansson.h", []),
+    ("jansson.h", ["proxy/jwt*.c"]),
+    ("hiredis/", ["proxy/redis*.[ch]"]),
+    ("sqlite3.h", ["proxy/store_durable*.c"]),
 ]
 
 # What else may stand between angle brackets: the C library and the kernel's headers.

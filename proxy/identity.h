@@ -1,0 +1,52 @@
+/* identity.h - who asks: the ways in which a client can prove itself.
+ *
+ * One way is one file, identity_NAME.c, and one row of identity_methods.  They are tried in the
+ * order of `clients.identify`; the first that finds a credential of its kind decides: a credential
+ * that does not hold is refused and never taken for none, so that a forged token cannot fall
+ * through to a weaker way.  Nothing of the body is read: the subject of budgets and limits comes
+ * from the credential alone. */
+#ifndef QG_IDENTITY_H
+#define QG_IDENTITY_H
+
+#include "filter.h"
+#include "http1.h"
+#include "policy.h"
+
+enum identity_status {
+    IDENTITY_ABSENT,  /* no credential of this kind: the next way is asked */
+    IDENTITY_PROVEN,  /* *out is who asks */
+    IDENTITY_REFUSED, /* there is one and it does not hold: 401 with *reason */
+    IDENTITY_FAULT,   /* out of memory: 503 */
+};
+
+struct tls_peer; /* tls.h: what the client's certificate says; NULL: none was shown */
+
+struct identity_request {
+    const struct config *config;
+    const struct message *message; /* the head */
+    const struct tls_peer *certificate;
+    struct peer_name *peer; /* of the connection; remembers the last credential */
+    struct bytes address;   /* pseudonym of the client's address (behind trusted proxies: of the
+                               forwarded one) */
+    const struct hash_key *marks; /* this worker's, for recognising a credential */
+    struct arena *arena;          /* of the request */
+    uint64_t now_s;               /* wall clock */
+};
+
+/* out->address is filled in by the caller.  Everything else that out points to lives as long as
+ * the configuration, the connection's memory of it, or the arena.  reason: static, the class of
+ * what is wrong and nothing that helps to forge ("invalid token", not which check failed). */
+typedef enum identity_status identity_fn(const struct identity_request *, struct client *out,
+                                         const char **reason);
+
+struct identity_method {
+    const char *name; /* the word of `clients.identify` */
+    identity_fn *prove;
+    const char *wanted; /* what a client without credentials is told is missing */
+};
+
+extern const struct identity_method identity_methods[BY_COUNT]; /* by enum identify_by */
+
+identity_fn identity_mtls, identity_jwt, identity_api_key, identity_address;
+
+#endif
