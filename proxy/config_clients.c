@@ -7,40 +7,6 @@
 
 /* ---- The key list ---- */
 
-static const struct option key_rows[] = {
-    {.name = "id",
-     .type = OPTION_STRING,
-     .offset = offsetof(struct key_file, id),
-     .required = true,
-     .says = "Who the client is, at most 128 bytes. Leaves the process only as a pseudonym."},
-    {.name = "sha256",
-     .type = OPTION_STRING,
-     .offset = offsetof(struct key_file, sha256),
-     .required = true,
-     .says = "SHA-256 of the key, 64 hexadecimal digits (`querygate hash-key` prints it)."},
-    {.name = "tier",
-     .type = OPTION_STRING,
-     .offset = offsetof(struct key_file, tier),
-     .says = "Tier of the client: one that some model names in `tiers`."},
-    {.name = "not_after",
-     .type = OPTION_STRING,
-     .offset = offsetof(struct key_file, not_after),
-     .says =
-         "Last day the key is good, YYYY-MM-DD, to its end in UTC. Absent: it does not expire."},
-    {.type = OPTION_END},
-};
-
-const struct option config_key_rows[] = {
-    {.name = "keys",
-     .type = OPTION_LIST,
-     .offset = offsetof(struct keys_file, keys),
-     .required = true,
-     .rows = key_rows,
-     .element_size = sizeof(struct key_file),
-     .says = "The API keys."},
-    {.type = OPTION_END},
-};
-
 struct key_list {
     struct reading *r;
     const struct yaml_node *list; /* the keys' nodes */

@@ -44,8 +44,6 @@ const char *const *config_filters(void) {
 }
 
 static const char *const listener_protocols[] = {"http", NULL};
-const char *const config_identify_words[] = {"mtls", "jwt", "api_key", "address", NULL};
-static const char *const anonymous_words[] = {"deny", "allow", NULL};
 static const char *const rows_words[] = {"auto", "first", "one", NULL};
 static const char *const mode_words[] = {"enforce", "observe", NULL};
 static const char *const bodies_words[] = {"decode", "relay", NULL};
@@ -143,71 +141,6 @@ static const struct option log_rows[] = {
      .fallback = "off",
      .says =
          "File of the access log, relative to this file; `-` is standard output, `off` is none."},
-    {.type = OPTION_END},
-};
-
-static const struct option api_keys_rows[] = {
-    {.name = "header",
-     .type = OPTION_STRING,
-     .offset = offsetof(struct api_keys_file, header),
-     .fallback = "X-API-Key",
-     .says = "Header that carries the key; it does not go to the upstream."},
-    {.name = "file",
-     .type = OPTION_FILE,
-     .offset = offsetof(struct api_keys_file, file),
-     .required = true,
-     .says = "The list of keys, described at the end."},
-    {.type = OPTION_END},
-};
-
-static const struct option pseudonym_rows[] = {
-    {.name = "file",
-     .type = OPTION_FILE,
-     .offset = offsetof(struct pseudonym_file, file),
-     .required = true,
-     .says = "File of 16 to 64 secret bytes, a newline at the end not counted; refused when others "
-             "may read it."},
-    {.name = "version",
-     .type = OPTION_COUNT,
-     .offset = offsetof(struct pseudonym_file, version),
-     .min = 1,
-     .max = 999999,
-     .fallback = "1",
-     .says = "Number of the key, the `1` of pseudonyms that begin with `k1:`; raise it with every "
-             "new key."},
-    {.type = OPTION_END},
-};
-
-static const struct option clients_rows[] = {
-    {.name = "identify",
-     .type = OPTION_LIST,
-     .offset = offsetof(struct clients_file, identify),
-     .required = true,
-     .min = 1,
-     .max = BY_COUNT,
-     .words = config_identify_words,
-     .scalar = OPTION_WORD,
-     .element_size = sizeof(int),
-     .says = "How clients are told apart: api_key, by a key in a header (an unknown or expired one "
-             "is refused, not taken for none); address, those without a key by their address "
-             "(IPv6: the /64), if `anonymous` allows it."},
-    {.name = "api_keys",
-     .type = OPTION_SECTION,
-     .offset = offsetof(struct clients_file, api_keys),
-     .rows = api_keys_rows,
-     .says = "API keys: needed for, and only for, `identify: [api_key]`."},
-    {.name = "anonymous",
-     .type = OPTION_WORD,
-     .offset = offsetof(struct clients_file, anonymous),
-     .words = anonymous_words,
-     .fallback = "deny",
-     .says = "Clients without a key: refused, or, with `address` in `identify`, let in."},
-    {.name = "pseudonym_key",
-     .type = OPTION_SECTION,
-     .offset = offsetof(struct clients_file, pseudonym_key),
-     .rows = pseudonym_rows,
-     .says = "The key that turns client ids into the pseudonyms of logs and alerts. Absent: a "
-             "random one, so pseudonyms begin with `k0:` and change with every start."},
     {.type = OPTION_END},
 };
 
@@ -404,7 +337,7 @@ static const struct option file_rows[] = {
      .type = OPTION_SECTION,
      .offset = offsetof(struct config_file, clients),
      .required = true,
-     .rows = clients_rows,
+     .rows = config_client_rows,
      .says = "Who may ask."},
     {.name = "upstreams",
      .type = OPTION_MAP,

@@ -77,7 +77,9 @@ struct keys_file {
 /* The table of struct config_file. */
 const struct option *config_rows(void);
 
-extern const struct option config_key_rows[]; /* of struct keys_file */
+/* config_tables_clients.c */
+extern const struct option config_client_rows[]; /* of struct clients_file */
+extern const struct option config_key_rows[];    /* of struct keys_file */
 
 /* The words of upstreams.*.protocol: the names of codecs_all, NULL-terminated. */
 const char *const *config_protocols(void);
