@@ -50,13 +50,14 @@ LL_OBJ  := $(patsubst %,$(OUT)/obj/llhttp/%.o,llhttp api http)
 UNIT    := $(patsubst tests/unit/%.c,$(OUT)/unit/%,$(wildcard tests/unit/test_*.c))
 REPLAY  := $(patsubst tests/fuzz/%.c,$(OUT)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH   := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(wildcard tests/bench/*.c))
+TOOLS   := $(patsubst tests/tools/%.c,$(OUT)/tools/%,$(wildcard tests/tools/*.c))
 
 # Targets that install packages build in a second make: what this one read (headers that were not
 # there, pkg-config's answers) is out of date by then.  A -j of the caller's goes on to it.
 PARALLEL = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 SUBMAKE  = +$(MAKE) --no-print-directory $(PARALLEL)
 
-.PHONY: all binary deps unit threaded replay fuzzers bench-tools help
+.PHONY: all binary deps unit threaded replay fuzzers bench-tools test-tools help
 all: deps
 	@$(SUBMAKE) binary
 binary: $(OUT)/querygate
@@ -100,9 +101,16 @@ $(OUT)/bench/%: tests/bench/%.c $(LIB)
 	@echo '  CC  $@'
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(TEST_WARN) $(LDFLAGS) -o $@ $< $(LIB) $(LDLIBS)
 
+# What tests run beside the gate: plain programs, the same in every variant.
+$(OUT)/tools/%: tests/tools/%.c
+	@mkdir -p $(@D)
+	@echo '  CC  $@'
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(WARN) $(LDFLAGS) -o $@ $<
+
 unit: $(UNIT)
 replay: $(REPLAY)
 bench-tools: $(BENCH)
+test-tools: $(TOOLS)
 
 # Tests that start threads run under ThreadSanitizer as well.
 THREADED := $(patsubst tests/unit/%.c,$(OUT)/unit/%,$(shell grep -l 'pthread_create' $(wildcard tests/unit/test_*.c) /dev/null))
@@ -111,7 +119,7 @@ threaded: $(THREADED)
 .PHONY: test demo attacks bench lint format fuzz install clean
 test:
 	@deploy/install-deps build test
-	@$(SUBMAKE) SAN= binary unit
+	@$(SUBMAKE) SAN= binary unit test-tools
 	@$(SUBMAKE) SAN=address,undefined binary unit replay
 	@$(SUBMAKE) SAN=thread threaded
 	@$(PYTHON) tests/run.py --build $(BUILD)
@@ -134,7 +142,7 @@ bench:
 	@$(PYTHON) tests/bench/run.py --build $(BUILD)
 
 # All checks run; any that finds something fails.
-C_FILES := $(SRC) $(wildcard tests/unit/*.c tests/fuzz/*.c tests/bench/*.c) \
+C_FILES := $(SRC) $(wildcard tests/unit/*.c tests/fuzz/*.c tests/bench/*.c tests/tools/*.c) \
            $(wildcard proxy/*.h proxy/base/*.h proto/*.h filters/*.h filters/detect/*.h tests/unit/*.h)
 SCRIPTS := deploy/install-deps .ci/run $(wildcard deploy/*.sh deploy/*/*.sh tests/*/*.sh)
 lint:
