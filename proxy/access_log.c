@@ -13,7 +13,8 @@ static void hand_over(struct access_log *l) {
     timer_stop(&l->flush);
     if (l->lines.len == 0)
         return;
-    if (!log_file_write(&l->lines, LOG_BUFFER_MAX * (size_t)l->worker->gate->worker_count))
+    struct gate *g = l->worker->gate;
+    if (!log_file_write(g->access_log, &l->lines, LOG_BUFFER_MAX * (size_t)g->worker_count))
         stats_add(&l->worker->stats->counters[COUNT_access_log_dropped], l->count);
     l->count = 0;
 }

@@ -131,7 +131,7 @@ static struct config *load_again(struct gate *g) {
     const char *why = c != NULL ? needs_restart(g->config, c) : NULL;
     if (why != NULL)
         log_line(LOG_ERROR, "reload: a change of '%s' needs a restart", why);
-    if (c != NULL && why == NULL && log_file_open(c->access_log))
+    if (c != NULL && why == NULL && log_file_open(g->access_log, c->access_log))
         return c;
     log_line(LOG_ERROR, "reload failed: the policy before it stays in force");
     if (c != NULL)
@@ -344,7 +344,7 @@ static bool open_all(struct gate *g) {
         if (!worker_open(&g->workers[i], g, i, g->config) || !upstreams_apply(&g->workers[i]) ||
             !open_listeners(&g->workers[i]))
             return false;
-    return open_admin(g) && log_file_open(g->config->access_log);
+    return open_admin(g) && log_file_open(g->access_log, g->config->access_log);
 }
 
 static void close_gate(struct gate *g) {
@@ -353,7 +353,7 @@ static void close_gate(struct gate *g) {
     listen_stop(&g->main);
     close_all(&g->main);
     worker_close(&g->main);
-    log_file_close();
+    log_file_free(g->access_log);
     free(g->workers);
     g->store->ops->free(g->store);
     peers_free(g->peers);
@@ -370,7 +370,8 @@ int gate_run(const char *path) {
     g.workers = calloc(g.worker_count, sizeof(*g.workers));
     g.store = store_memory_new(clock_ns);
     g.peers = peers_new();
-    require(g.workers != NULL && g.store != NULL && g.peers != NULL);
+    g.access_log = log_file_new("access log");
+    require(g.workers != NULL && g.store != NULL && g.peers != NULL && g.access_log != NULL);
     /* A start that fails ends the process, which frees everything. */
     if (!open_all(&g) || !run(&g))
         return 1;

@@ -11,6 +11,7 @@ struct gate {
     struct config *config; /* the one in force; main thread only */
     struct store *store;   /* shared by the workers */
     struct peers *peers;   /* likewise */
+    struct log_file *access_log;
     uint64_t descriptors;  /* connections that RLIMIT_NOFILE allows */
     struct worker main;    /* signals, admin pages, the access log's file */
     struct worker *workers;
