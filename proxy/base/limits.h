@@ -76,9 +76,9 @@
 #define HEALTH_BODY_MAX      KIB(64)
 
 /* The configuration. */
-#define CONFIG_BYTES_MAX  MIB(4)
+#define CONFIG_BYTES_MAX  MIB(16)   /* 10^5 API keys take 10 MB and 4 x 10^5 values */
 #define CONFIG_DEPTH_MAX  16
-#define CONFIG_NODES_MAX  (1 << 18) /* values in one file */
+#define CONFIG_NODES_MAX  (1 << 19) /* values in one file */
 #define CONFIG_ARENA_MAX  MIB(256)  /* a snapshot, or the trees it was read from */
 #define CONFIG_ERRORS_MAX 100
 #define WORKERS_MAX       64
@@ -92,6 +92,19 @@
 #define CLIENT_ID_MAX     128 /* id or tier of a client */
 #define SECRET_BYTES_MIN  16  /* API keys and the pseudonym key */
 #define API_KEY_BYTES_MAX KIB(1)
+
+/* JSON Web Tokens. */
+#define JWT_BYTES_MAX      KIB(8)       /* a whole token, as it came: over = 401 */
+#define JWT_HEADER_MAX     KIB(1)       /* of its header, decoded */
+#define JWT_LEEWAY         SECONDS(30)  /* option clients.jwt.leeway */
+#define JWT_KID_MAX        256          /* name of a key */
+#define JWT_TRIES_MAX      8            /* keys that a token without a kid is checked against */
+#define JWT_DATE_MAX       253402300799 /* the end of the year 9999, in seconds since 1970 */
+#define JWT_CLAIM_LIST_MAX 256          /* elements of an audience or a list of tiers: over = 401 */
+#define JWKS_BYTES_MAX     KIB(256)
+#define JWKS_KEYS_MAX      64
+#define RSA_BITS_MIN       2048
+#define RSA_BITS_MAX       8192
 
 /* State. */
 #define ARENA_BYTES_MAX  MIB(256) /* one exchange, bodies included */

@@ -34,7 +34,7 @@ MAY_INCLUDE = [
 EVENT_DRIVEN = ["main", "worker", "mailbox", "listen*", "conn*", "front*", "upstream*", "exchange*",
                 "admin*", "health*", "http_client*", "timer*", "signals", "tls*", "wire*", "redis*"]
 LIBRARIES = [
-    ("openssl/", ["proxy/tls*.[ch]", "proxy/crypto.c"]),
+    ("openssl/", ["proxy/tls*.[ch]", "proxy/crypto.c", "proxy/crypto_sign.c"]),
     ("emmintrin.h", ["proxy/base/os.h"]),
     ("event2/", ["proxy/%s.[ch]" % name for name in EVENT_DRIVEN]),
     ("event.h", []),
