@@ -7,11 +7,11 @@ the rule allows for B - A, the rule was broken, whatever the network did."""
 import json
 import math
 import random
-import secrets
 import time
 
 import numpy as np
 
+import hammer
 import harness
 import load
 from harness import SANITIZED
@@ -78,35 +78,84 @@ def test_one_key_on_all_workers(make_gate, upstream):
     assert gate.metric("queries_total") == sum(a.tag for a in answers)
 
 
-TIERS = {"gold": (20, 6), "free": (2, 3)}  # rate and burst
+HOT = (200, 100) if SANITIZED else (500, 100)  # rate and burst of the client that always asks
+TIERS = {"gold": (1, 2), "free": (0.5, 1)}
+OTHERS = 20_000 if SANITIZED else 100_000
+KEY = "key-of-client-%07d"
 
 
-def test_thousands_of_keys_in_two_tiers(make_gate, upstream):
-    gate = make_gate(
-        upstream.url, start=False, workers=4, policy="filters: []", model=", tiers: {gold: gold, free: free}",
-        more="\n".join("  %s: {filters: [{rate_limit: {requests: %d/s, burst: %d}}]}" % (t, *rule)
-                       for t, rule in TIERS.items()))
-    gate.keys += [("%s-%d" % (t, i), secrets.token_hex(16), t) for i in range(1250) for t in TIERS]
+def write_keys(gate):
+    gate.keys += [("hot", KEY % 0, "hot")]
+    gate.keys += [("c%d" % i, KEY % i, tier_of(i)) for i in range(1, OTHERS + 1)]
     gate.write_policy()
-    gate.start()
-    clients = gate.keys[1:]
-    random.seed(24)
-    popular = random.choices(range(len(clients)), [1 / (i + 1) for i in range(len(clients))], k=1 << 17)
-    asked = iter(popular)
 
-    def request(_):
-        i = next(asked)
-        return i, load.post(clients[i][1], BODIES[0])
 
-    answers, ends = load.run(gate.port, 64, request, seconds_from_now(3))
-    assert not ends
-    by_client = {}
-    for a in answers:
-        by_client.setdefault(a.tag, []).append(a)
-    admitted = due = 0
-    for i, own in by_client.items():
-        got, owed = check(own, *TIERS[clients[i][2]])
-        if len(own) > 6 * owed:  # only who asks all the time has all that is due
-            admitted, due = admitted + got, due + math.floor(owed)
-    assert due > 20 and admitted >= 0.99 * due
-    assert len(by_client) > (100 if SANITIZED else 500)
+def tier_of(client):
+    return "gold" if client % 2 else "free"
+
+
+def wrong_decisions(asks, rate, burst):
+    """How many of one client's requests [(sent, received, admitted)] a GCRA cannot have decided so,
+    whenever within its time each of them was decided.  None if two of them overlap: which of those
+    came first is not known."""
+    wrong, period, least, most = 0, 1 / rate, -math.inf, -math.inf  # bounds of when debts are paid
+    before = -math.inf
+    for sent, received, admitted in asks:
+        if sent < before:
+            return None
+        before = received
+        may, must = (least - received <= (burst - 1) * period, most - sent <= (burst - 1) * period)
+        wrong += not may if admitted else must
+        if admitted:
+            least, most = max(least, sent) + period, max(most, received) + period
+    return wrong
+
+
+def test_the_checker_of_decisions_finds_wrong_ones():
+    def wrong(*asks):
+        return wrong_decisions([(t, t + 0.01, yes) for t, yes in asks], 1, 2)
+
+    assert wrong((0, True), (0.1, True), (0.2, False), (1.1, True), (1.2, False)) == 0
+    assert wrong((0, True), (0.1, True), (0.2, True)) == 1
+    assert wrong((0, False)) == 1
+    assert wrong((0, True), (0.1, True), (1.1, False)) == 1
+    assert wrong((0, True), (0.1, True), (0.2, False), (0.995, False)) == 0  # one or the other
+    assert wrong_decisions([(0, 2, True), (1, 3, True)], 1, 2) is None
+
+
+def by_client(log):
+    """(client, its records in the order they were sent)"""
+    log = log[np.lexsort((log["sent"], log["client"]))]
+    starts = np.flatnonzero(np.diff(log["client"], prepend=-1))
+    for own in np.split(log, starts[1:]):
+        yield int(own["client"][0]), own
+
+
+def test_a_hot_key_and_a_hundred_thousand_others(make_gate, tmp_path):
+    with hammer.stub() as port:
+        gate = make_gate(
+            "http://127.0.0.1:%d" % port, start=False, workers=4, policy="filters: []", match="c*",
+            outputs="{probabilities: scores}", model=", tiers: {hot: hot, gold: gold, free: free}",
+            more="\n".join("  %s: {filters: [{rate_limit: {requests: %d/min, burst: %d}}]}"
+                           % (tier, rate * 60, burst)
+                           for tier, (rate, burst) in {**TIERS, "hot": HOT}.items()))
+        write_keys(gate)
+        gate.start()
+        log = hammer.run(tmp_path / "decisions", [gate.port], "X-API-Key: " + KEY.replace("%07d", "@"),
+                         k=OTHERS + 1, h=25, r=True, n=(3 if SANITIZED else 4) * OTHERS, c=64,
+                         u="/v2/models/c10/infer")
+    assert set(np.unique(log["status"])) == {200, 429}
+    judged = wrong = asked = 0
+    for client, own in by_client(log):
+        if client == 0:
+            yes = own[own["status"] == 200]
+            seconds = (own["sent"][-1] - own["received"][0]) / 1e9
+            assert len(own) > 1.2 * HOT[0] * seconds, "the machine was too slow to saturate the rate"
+            assert hammer.worst_excess(yes["sent"], yes["received"], *HOT) <= 1e-6
+            assert len(yes) >= 0.99 * (HOT[1] + HOT[0] * seconds) - 1
+            continue
+        asks = zip(own["sent"] / 1e9, own["received"] / 1e9, own["status"] == 200)
+        bad = wrong_decisions(asks, *TIERS[tier_of(client)])
+        asked, judged, wrong = asked + 1, judged + (bad is not None), wrong + (bad or 0)
+    assert wrong == 0
+    assert asked > 0.9 * OTHERS and judged > 0.9 * asked

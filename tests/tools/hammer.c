@@ -6,11 +6,13 @@
  *   -k N               clients 0 to N-1 (1)         -h N   percent of requests of client 0 (0)
  *   -n N               ends after N requests        -s S   ends after S seconds; or on SIGTERM
  *   -u PATH            what is asked                -b TEXT  its body
+ *   -r                 clients at random, not in turn
  *   -t MS              patience with an answer (20000)       -o FILE  the record
  *
  * The last argument is a header line; its @ is replaced by the client's number in 7 digits.  A
  * connection sends its next request as soon as the last is answered, with no pipelining; clients
- * other than the hot one take turns over all connections, so that all are asked equally often.
+ * other than the hot one take turns over all connections, so that all are asked equally often,
+ * or with -r are chosen at random, the same way in every run.
  * A connection that ends, or that is silent for longer than the patience, is made anew; while a
  * gate refuses connections, each of its connections tries again 10 ms later.
  *
@@ -60,6 +62,7 @@ struct connection {
 static struct {
     uint16_t ports[GATES_MAX];
     uint32_t gates, connections, clients, hot_percent;
+    bool at_random;
     uint64_t count, until, patience;
     const char *path, *body, *header;
 } o = {.connections = 64,
@@ -99,14 +102,21 @@ static uint64_t now_ns(void) {
 
 /* ---- Who asks ---- */
 
-/* Reproducible: the same arguments ask in the same order. */
+/* SplitMix64 from a fixed seed: the same arguments ask in the same order. */
+static uint32_t next_random(void) {
+    static uint64_t state = 7;
+    uint64_t x = state += UINT64_C(0x9e3779b97f4a7c15);
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    return (uint32_t)(x >> 32);
+}
+
 static uint32_t next_client(void) {
-    static uint32_t seed = 7, turn;
-    seed = seed * 1664525u + 1013904223u;
-    if ((uint32_t)(((uint64_t)seed * 100) >> 32) < o.hot_percent || o.clients == 1)
+    static uint32_t turn;
+    if (o.clients == 1 || next_random() % 100 < o.hot_percent)
         return 0;
     uint32_t from = o.hot_percent > 0 ? 1 : 0; /* the hot one is not asked for in turn as well */
-    return from + turn++ % (o.clients - from);
+    return from + (o.at_random ? next_random() : turn++) % (o.clients - from);
 }
 
 static void write_number(uint32_t client) {
@@ -284,7 +294,7 @@ static void read_ports(const char *text) {
 }
 
 static void read_options(int argc, char **argv) {
-    for (int c; (c = getopt(argc, argv, "p:c:k:h:n:s:u:b:t:o:")) != -1;)
+    for (int c; (c = getopt(argc, argv, "p:c:k:h:n:s:u:b:t:o:r")) != -1;)
         switch (c) {
         case 'p':
             read_ports(optarg);
@@ -303,6 +313,9 @@ static void read_options(int argc, char **argv) {
             break;
         case 's':
             o.until = now_ns() + (uint64_t)(strtod(optarg, NULL) * 1e9);
+            break;
+        case 'r':
+            o.at_random = true;
             break;
         case 'u':
             o.path = optarg;

@@ -146,7 +146,7 @@ static void test_limits(void **state) {
     b = long_map(CONFIG_NODES_MAX, false);
     assert_null(parse(b.at));
     assert_int_equal(d.count, 1);
-    assert_non_null(strstr(d.kept[0].text, "more than 262144 values"));
+    assert_non_null(strstr(d.kept[0].text, "more than 524288 values"));
     buf_free(&b);
     b = long_map(1000, true);
     assert_non_null(parse(b.at));
