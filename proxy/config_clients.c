@@ -4,6 +4,7 @@
 
 #include "base/limits.h"
 #include "config_private.h"
+#include "identity.h"
 
 /* ---- The key list ---- */
 
@@ -250,19 +251,44 @@ static bool take_identify(struct reading *r, const struct yaml_node *list) {
     struct clients_conf *c = &r->c->clients;
     const int *words = r->file->clients.identify.at;
     const struct yaml_node *n = list->first;
-    uint32_t listed[BY_COUNT] = {0};
     bool understood = r->file->clients.identify.count > 0;
     for (uint32_t i = 0; i < r->file->clients.identify.count; i++, n = n->next) {
         if (!bytes_is(n->text, config_identify_words[words[i]]))
             understood = false;
-        else if (listed[words[i]]++ > 0)
+        else if (clients_by(c, (enum identify_by)words[i]))
             diagnostics_add(&r->d, n->place, n->width, NULL, "identify: '%s' is there twice",
                             n->text.at);
+        else
+            c->order[c->order_count++] = (enum identify_by)words[i];
     }
-    c->by_api_key = listed[BY_API_KEY] > 0;
-    c->by_address = listed[BY_ADDRESS] > 0;
     c->anonymous = r->file->clients.anonymous == 1;
     return understood;
+}
+
+/* Everybody has an address: what stands behind it would never be asked for. */
+static void check_order(struct reading *r, const struct yaml_node *list) {
+    const struct clients_conf *c = &r->c->clients;
+    const struct yaml_node *n = list->first;
+    for (uint32_t i = 0; i + 1 < c->order_count && n != NULL; i++, n = n->next)
+        if (c->order[i] == BY_ADDRESS)
+            diagnostics_add(&r->d, n->place, n->width, NULL,
+                            "identify: 'address' must be last: what follows it is never reached");
+}
+
+/* "a client certificate, a bearer token or an API key is needed" */
+static void say_wanted(struct reading *r) {
+    struct clients_conf *c = &r->c->clients;
+    struct buf text;
+    buf_init(&text, KIB(1));
+    for (uint32_t i = 0; i < c->order_count; i++) {
+        buf_add_str(&text, i == 0 ? "" : i + 1 < c->order_count ? ", " : " or ");
+        buf_add_str(&text, identity_methods[c->order[i]].wanted);
+    }
+    buf_add_str(&text, " is needed");
+    c->wanted = arena_copy(r->c->arena, buf_bytes(&text));
+    if (text.failed || c->wanted.at == NULL)
+        config_no_memory(r);
+    buf_free(&text);
 }
 
 /* An address proves nothing, so letting clients in by it takes both words. */
@@ -270,11 +296,11 @@ static void check_address(struct reading *r, const struct yaml_node *clients) {
     const struct clients_conf *c = &r->c->clients;
     const struct yaml_node *identify = config_at(clients, "identify");
     const struct yaml_node *anonymous = config_at(clients, "anonymous");
-    if (c->by_address && !c->anonymous)
+    if (clients_by(c, BY_ADDRESS) && !c->anonymous)
         diagnostics_add(&r->d, identify->place, identify->width,
                         "anonymous: allow, or take 'address' out",
                         "'address' has no use while clients without a key are denied");
-    if (c->anonymous && !c->by_address)
+    if (c->anonymous && !clients_by(c, BY_ADDRESS))
         diagnostics_add(&r->d, anonymous->place, anonymous->width, "add 'address' to 'identify'",
                         "anonymous clients need 'address' in 'identify'");
 }
@@ -292,10 +318,11 @@ static bool is_header_name(struct bytes name) {
 static void check_api_keys(struct reading *r, const struct yaml_node *clients) {
     const struct yaml_node *section = yaml_get(clients, "api_keys");
     const struct yaml_node *identify = config_at(clients, "identify");
-    if (r->c->clients.by_api_key && section == NULL)
+    bool wanted = clients_by(&r->c->clients, BY_API_KEY);
+    if (wanted && section == NULL)
         diagnostics_add(&r->d, identify->place, identify->width, "api_keys: {file: keys.yaml}",
                         "'api_key' needs the option 'api_keys' in clients");
-    if (!r->c->clients.by_api_key && section != NULL)
+    if (!wanted && section != NULL)
         diagnostics_add(&r->d, section->key_place, section->key_width,
                         "add 'api_key' to 'identify'",
                         "'api_keys' has no use: 'identify' does not say 'api_key'");
@@ -315,14 +342,27 @@ static void take_api_keys(struct reading *r, const struct yaml_node *clients) {
         read_keys(r, config_at(section, "file"), file->file.at);
 }
 
+/* Ways that this version does not have. */
+static void check_methods(struct reading *r, const struct yaml_node *list) {
+    const struct clients_conf *c = &r->c->clients;
+    const struct yaml_node *n = list->first;
+    for (uint32_t i = 0; i < c->order_count && n != NULL; i++, n = n->next)
+        if (identity_methods[c->order[i]].prove == NULL)
+            diagnostics_add(&r->d, n->place, n->width, NULL,
+                            "'%s' needs the option '%s' in clients", n->text.at, n->text.at);
+}
+
 void config_link_clients(struct reading *r) {
     const struct yaml_node *clients = yaml_get(r->root, "clients");
     if (clients == NULL || clients->kind != YAML_MAP)
         return;
     take_pseudonym_key(r, clients);
     if (take_identify(r, config_at(clients, "identify"))) {
+        check_order(r, config_at(clients, "identify"));
         check_address(r, clients);
         check_api_keys(r, clients);
+        check_methods(r, config_at(clients, "identify"));
     }
+    say_wanted(r);
     take_api_keys(r, clients);
 }

@@ -138,7 +138,7 @@ static bool say_refused_client(const struct view *v) {
     const char *why = NULL;
     if (v->key != NULL && v->key->not_after_s > 0 && now_s > v->key->not_after_s)
         why = "the key has ended";
-    else if (v->key == NULL && !(conf->by_address && conf->anonymous))
+    else if (v->key == NULL && !conf->anonymous)
         why = "clients without an API key are not let in";
     if (why != NULL)
         buf_printf(v->out, "\nRefused: %s; every query is answered 401.\n", why);

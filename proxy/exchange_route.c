@@ -1,23 +1,7 @@
 /* exchange_route.c - who asks, and for what: both are decided before the body is read. */
 #include "base/clock.h"
 #include "exchange.h"
-
-/* The key's row, remembered from the connection's last request where it was the same. */
-static const struct api_key *find_key(struct exchange *ex, struct bytes secret) {
-    struct peer_name *peer = ex->front->peer;
-    uint64_t now_s = clock_wall_us() / 1000000;
-    struct hash128 mark = hash_bytes128(&ex->worker->marks, secret);
-    if (peer->key_under == ex->config->serial && peer->key_mark.lo == mark.lo &&
-        peer->key_mark.hi == mark.hi)
-        return api_key_valid(peer->key, now_s) ? peer->key : NULL;
-    const struct api_key *found = config_api_key(ex->config, secret, now_s);
-    if (found != NULL) {
-        peer->key_under = ex->config->serial;
-        peer->key_mark = mark;
-        peer->key = found;
-    }
-    return found;
-}
+#include "identity.h"
 
 static enum next unauthenticated(struct exchange *ex, const char *reason) {
     stats_count(ex->worker->stats, COUNT_unauthenticated);
@@ -25,27 +9,26 @@ static enum next unauthenticated(struct exchange *ex, const char *reason) {
 }
 
 enum next step_identify(struct exchange *ex) {
-    const struct clients_conf *conf = &ex->config->clients;
-    const struct message *m = &ex->front->head->message;
-    struct bytes key = bytes_of(NULL, 0), address = front_pseudonym(ex->front->peer, ex->config);
-    /* Until a key proves otherwise, and in the log of a refusal, the address is who asks. */
+    struct bytes address = front_pseudonym(ex->front->peer, ex->config);
+    const struct identity_request r = {.config = ex->config,
+                                       .message = &ex->front->head->message,
+                                       .peer = ex->front->peer,
+                                       .address = address,
+                                       .marks = &ex->worker->marks,
+                                       .arena = ex->arena,
+                                       .now_s = clock_wall_us() / SECONDS(1)};
+    const char *reason = NULL;
+    /* Until a credential proves otherwise, and in the log of a refusal, the address is who asks. */
     ex->client = (struct client){.pseudonym = address, .key = address, .address = address};
-    if (conf->by_api_key) {
-        if (message_header(m, conf->key_header.at, &key)) {
-            const struct api_key *found = key.len <= API_KEY_BYTES_MAX ? find_key(ex, key) : NULL;
-            if (found == NULL)
-                return unauthenticated(ex, "unknown API key");
-            ex->client = found->client;
-            ex->client.address = address;
-            return NEXT_MORE;
-        }
-        /* A key that is there twice is no absent key. */
-        if (message_has(m, conf->key_header.at))
-            return unauthenticated(ex, "more than one API key");
+    switch (identity_establish(&r, &ex->client, &reason)) {
+    case IDENTITY_PROVEN:
+        ex->client.address = address;
+        return NEXT_MORE;
+    case IDENTITY_FAULT:
+        return exchange_refuse(ex, 503, "out of memory");
+    default:
+        return unauthenticated(ex, reason);
     }
-    if (!conf->by_address || !conf->anonymous)
-        return unauthenticated(ex, "an API key is needed");
-    return NEXT_MORE;
 }
 
 /* The protocol whose call this is, among those of the upstreams.  Answers NULL: nobody's. */

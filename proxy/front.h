@@ -7,22 +7,28 @@
 #define QG_FRONT_H
 
 #include "base/hash.h"
+#include "filter.h"
 #include "http1.h"
+#include "policy.h"
 
-struct api_key;
-struct config;
 struct worker;
 struct front;
 
+/* The credential that the connection's last request was found to have: see identity.h. */
+struct credential_memo {
+    uint64_t under; /* serial of the configuration it was checked under; 0: none */
+    enum identify_by kind;
+    struct hash128 mark; /* keyed: of its bytes */
+    uint64_t not_before_s, not_after_s;
+    struct client client; /* tier: the configuration's; pseudonym and key: */
+    char pseudonym[PSEUDONYM_MAX];
+};
+
 struct peer_name {
     char text[64]; /* "192.0.2.1" or "2001:db8::/64": what stands for the client; never logged */
-    char pseudonym[32];  /* of it, made on first need */
-    uint64_t made_under; /* serial of the configuration whose key made it; 0: not made */
-    /* The API key that the connection's last request was found to have, by a keyed mark, so that it
-     * is not digested and searched for again; under: serial of the configuration; 0: none. */
-    uint64_t key_under;
-    struct hash128 key_mark;
-    const struct api_key *key;
+    char pseudonym[PSEUDONYM_MAX]; /* of it, made on first need */
+    uint64_t made_under;           /* serial of the configuration whose key made it; 0: not made */
+    struct credential_memo memo;
 };
 
 struct front_handler {

@@ -47,6 +47,22 @@ struct identity_method {
 
 extern const struct identity_method identity_methods[BY_COUNT]; /* by enum identify_by */
 
+/* Asks the ways of `clients.identify` in their order: PROVEN, REFUSED or FAULT. */
+enum identity_status identity_establish(const struct identity_request *, struct client *out,
+                                        const char **reason);
+
+/* What a way found of a credential is kept in the connection, so that the next request with the
+ * same one costs a keyed hash.  The mark stands for the credential's bytes, the configuration's
+ * serial for the keys it was checked by. */
+
+/* False: these bytes are not known, or not good at this time. */
+MUST bool identity_recall(const struct identity_request *, enum identify_by,
+                          struct bytes credential, struct client *out);
+
+/* who->tier is the configuration's.  Good from not_before_s to not_after_s, both included. */
+void identity_remember(const struct identity_request *, enum identify_by, struct bytes credential,
+                       uint64_t not_before_s, uint64_t not_after_s, const struct client *who);
+
 identity_fn identity_mtls, identity_jwt, identity_api_key, identity_address;
 
 #endif

@@ -111,8 +111,10 @@ struct api_key {
 enum identify_by { BY_MTLS, BY_JWT, BY_API_KEY, BY_ADDRESS, BY_COUNT };
 
 struct clients_conf {
-    bool by_api_key;            /* clients.identify */
-    bool by_address, anonymous; /* equal: clients without a key are let in, known by address */
+    enum identify_by order[BY_COUNT]; /* clients.identify: each way at most once */
+    uint32_t order_count;
+    struct bytes wanted; /* what is said to clients without a credential: "an API key is needed" */
+    bool anonymous;      /* BY_ADDRESS is in order: clients without a credential are let in */
     struct bytes key_header;
     const struct api_key *keys; /* sorted by sha256 */
     uint32_t key_count;
@@ -120,6 +122,14 @@ struct clients_conf {
     size_t pseudonym_key_len;
     uint32_t pseudonym_version; /* 0: the key was made at this start and ends with the process */
 };
+
+/* Does `identify` say so? */
+static inline bool clients_by(const struct clients_conf *c, enum identify_by by) {
+    for (uint32_t i = 0; i < c->order_count; i++)
+        if (c->order[i] == by)
+            return true;
+    return false;
+}
 
 /* Where counters live; a change needs a restart. */
 struct store_conf {

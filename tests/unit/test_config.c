@@ -225,8 +225,10 @@ static const struct {
     {"[api_key, address]", "[api_key, adress]", "10:23: error: clients.identify[1]: unknown value",
      "did you mean 'address'?"},
     {"[api_key, address]", "[api_key, address, api_key]",
-     "10:13: error: clients.identify: expected at "
-     "most 2",
+     "10:32: error: identify: 'api_key' is there twice", NULL},
+    {"[api_key, address]", "[address, api_key]", "10:14: error: identify: 'address' must be last",
+     NULL},
+    {"[api_key, address]", "[api_key, jwt, address]", "10:23: error: 'jwt' needs the option 'jwt'",
      NULL},
     {"[api_key, address]", "[api_key]", "12:14: error: anonymous clients need 'address'",
      "add 'address' to 'identify'"},

@@ -206,13 +206,18 @@ static void test_a_readable_secret_is_refused(void **state) {
 static void test_who_may_ask(void **state) {
     (void)state;
     struct config *c = must_read(good_text);
-    assert_true(c->clients.by_api_key && c->clients.by_address && c->clients.anonymous);
+    assert_int_equal(c->clients.order_count, 2);
+    assert_int_equal(c->clients.order[0], BY_API_KEY);
+    assert_int_equal(c->clients.order[1], BY_ADDRESS);
+    assert_true(c->clients.anonymous);
     assert_string_equal(c->clients.key_header.at, "X-Key");
     config_unref(c);
     char *one = replaced(good_text, "[api_key, address]", "[api_key]");
     char *text = replaced(one, "  anonymous: allow\n", "");
     c = must_read(text);
-    assert_true(c->clients.by_api_key && !c->clients.by_address && !c->clients.anonymous);
+    assert_true(clients_by(&c->clients, BY_API_KEY) && !clients_by(&c->clients, BY_ADDRESS));
+    assert_false(c->clients.anonymous);
+    assert_string_equal(c->clients.wanted.at, "an API key is needed");
     config_unref(c);
     free(one);
     free(text);
