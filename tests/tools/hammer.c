@@ -8,6 +8,7 @@
  *   -u PATH            what is asked                -b TEXT  its body
  *   -r                 clients at random, not in turn
  *   -t MS              patience with an answer (20000)       -o FILE  the record
+ *   -w MS              how long a connection rests between answer and request (0)
  *
  * The last argument is a header line; its @ is replaced by the client's number in 7 digits.  A
  * connection sends its next request as soon as the last is answered, with no pipelining; clients
@@ -51,6 +52,7 @@ struct record {
 struct connection {
     int fd; /* -1: to be made at `retry` */
     uint64_t retry;
+    uint64_t due; /* of its next request */
     bool asking;
     struct record now;
     size_t have;   /* bytes of the head in `answer` */
@@ -63,7 +65,7 @@ static struct {
     uint16_t ports[GATES_MAX];
     uint32_t gates, connections, clients, hot_percent;
     bool at_random;
-    uint64_t count, until, patience;
+    uint64_t count, until, patience, rest;
     const char *path, *body, *header;
 } o = {.connections = 64,
        .clients = 1,
@@ -147,11 +149,13 @@ static void finish(struct connection *c, uint16_t status) {
     seen.none += status == 0;
     seen.other += status != 200 && status != 429 && status != 0;
     c->asking = false;
+    c->due = c->now.received + o.rest;
     under_way--;
 }
 
 static void ask(struct connection *c) {
-    if (c->fd < 0 || is_over(now_ns()))
+    uint64_t now = now_ns();
+    if (c->fd < 0 || is_over(now) || now < c->due)
         return;
     c->now.client = next_client();
     write_number(c->now.client);
@@ -244,7 +248,7 @@ static void on_readable(struct connection *c) {
         ask(c);
 }
 
-/* Silence, and gates that were away. */
+/* Silence, rest that is over, and gates that were away. */
 static void tick(uint64_t now) {
     for (uint32_t i = 0; i < o.gates * o.connections; i++) {
         struct connection *c = &all[i];
@@ -254,6 +258,8 @@ static void tick(uint64_t now) {
         }
         if (c->fd < 0 && now >= c->retry && !is_over(now))
             connect_to_gate(c);
+        else if (!c->asking)
+            ask(c);
     }
 }
 
@@ -294,7 +300,7 @@ static void read_ports(const char *text) {
 }
 
 static void read_options(int argc, char **argv) {
-    for (int c; (c = getopt(argc, argv, "p:c:k:h:n:s:u:b:t:o:r")) != -1;)
+    for (int c; (c = getopt(argc, argv, "p:c:k:h:n:s:u:b:t:o:rw:")) != -1;)
         switch (c) {
         case 'p':
             read_ports(optarg);
@@ -325,6 +331,9 @@ static void read_options(int argc, char **argv) {
             break;
         case 't':
             o.patience = number_of(optarg, 3600000) * UINT64_C(1000000);
+            break;
+        case 'w':
+            o.rest = number_of(optarg, 3600000) * UINT64_C(1000000);
             break;
         case 'o':
             if ((out = fopen(optarg, "wb")) == NULL)
