@@ -94,7 +94,7 @@ static const char *folder_of(struct reading *r, const char *path) {
 static void hash(struct reading *r, struct bytes text) {
     unsigned char digest[SHA256_BYTES];
     struct buf all;
-    buf_init(&all, 2 * CONFIG_BYTES_MAX);
+    buf_init(&all, 2 * CONFIG_BYTES_MAX + JWKS_BYTES_MAX);
     buf_add_bytes(&all, text);
     buf_add_bytes(&all, buf_bytes(&r->keys));
     if (all.failed)
@@ -120,6 +120,7 @@ static void read_sections(struct reading *r, struct bytes text) {
     take_store(r);
     take_log(r);
     config_link_listeners(r);
+    config_link_alerts(r);
     config_link_upstreams(r);
     config_link_policies(r);
     config_link_models(r);
@@ -150,7 +151,7 @@ static struct reading *reading_new(struct arena *scratch, const char *path,
     r->io = io;
     r->scratch = scratch;
     r->file = (struct config_file *)r->c->file;
-    buf_init(&r->keys, CONFIG_BYTES_MAX + KIB(4));
+    buf_init(&r->keys, CONFIG_BYTES_MAX + JWKS_BYTES_MAX + KIB(8));
     diagnostics_init(&r->d, scratch);
     r->options = (struct option_reader){r->c->arena, &r->d, folder_of(r, path)};
     if (r->options.folder == NULL)

@@ -5,7 +5,7 @@
 
 const struct identity_method identity_methods[BY_COUNT] = {
     [BY_MTLS] = {"mtls", NULL, "a client certificate"},
-    [BY_JWT] = {"jwt", NULL, "a bearer token"},
+    [BY_JWT] = {"jwt", identity_jwt, "a bearer token"},
     [BY_API_KEY] = {"api_key", identity_api_key, "an API key"},
     [BY_ADDRESS] = {"address", identity_address, "an address"},
 };

@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "base/require.h"
 #include "config_private.h"
+#include "jwt.h"
 
 struct config *config_ref(struct config *c) {
     require(atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed) > 0);
@@ -23,6 +24,7 @@ void config_unref(struct config *c) {
         return;
     if (c->release != NULL)
         c->release(c);
+    jwt_keys_free(c->clients.jwt);
     crypto_wipe(c->clients.pseudonym_key, sizeof(c->clients.pseudonym_key));
     arena_free(c->arena);
 }

@@ -20,6 +20,7 @@ struct address {
     socklen_t len;
 };
 
+struct jwt_conf;
 struct tls_context;
 
 struct tls_files {
@@ -116,6 +117,7 @@ struct clients_conf {
     struct bytes wanted; /* what is said to clients without a credential: "an API key is needed" */
     bool anonymous;      /* BY_ADDRESS is in order: clients without a credential are let in */
     struct bytes key_header;
+    struct jwt_conf *jwt;       /* jwt.h; BY_JWT is in order; freed with the snapshot */
     const struct api_key *keys; /* sorted by sha256 */
     uint32_t key_count;
     unsigned char pseudonym_key[64];
@@ -152,13 +154,24 @@ struct store_conf {
 };
 enum store_kind { STORE_MEMORY, STORE_DURABLE, STORE_REDIS, STORE_SENTINEL, STORE_CLUSTER };
 
+struct alert_sink_conf {
+    struct bytes path; /* no two sinks have the same */
+    int format;        /* row of alert_formats.def */
+};
+
+struct alerts_conf {
+    struct bytes instance; /* this gate's name in alerts; empty: the host's */
+    struct alert_sink_conf *sinks;
+    uint32_t sink_count;
+};
+
 struct config {
     _Atomic unsigned refs;
     uint64_t serial; /* no other snapshot of this process has it; from 1; set by gate_prepare */
     void (*release)(struct config *); /* called before the arena goes; may be NULL */
     struct arena *arena;
-    char sha256[SHA256_HEX]; /* of the file and the key list, one after the other (`cat A B |
-                                sha256sum`): the policy version in the access log */
+    char sha256[SHA256_HEX]; /* of the file, the key list and the JWKS, one after the other (`cat A B
+                                C | sha256sum`): the policy version in the access log */
     struct bytes path;
     uint64_t workers;        /* 0: one per core */
     struct bytes access_log; /* a path; "-": standard output; empty: none */
@@ -167,6 +180,7 @@ struct config {
     struct address admin; /* len 0: no admin listener */
     struct limits_conf limits;
     struct store_conf store;
+    struct alerts_conf alerts;
     struct clients_conf clients;
     struct upstream_conf *upstreams;
     uint32_t upstream_count;
