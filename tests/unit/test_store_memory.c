@@ -25,10 +25,14 @@ static uint64_t rng(void) { /* xorshift64*: the schedule only has to be irregula
     return rng_state * 2685821657736338717u;
 }
 
-static const struct store_rate per_minute = {120, 60000000, 40}, per_second = {7, 1000000, 3},
-                               fast = {1000000, 1000000, 100}, third = {3, 1000000, 1},
-                               slow = {1, UINT64_C(86400000000), 2}, odd = {997, 60000000, 11},
-                               faster_than_ns = {UINT64_C(7000000000), 1000000, 5};
+static const struct store_rate per_minute = {.count = 120, .period_us = 60000000, .burst = 40},
+                               per_second = {.count = 7, .period_us = 1000000, .burst = 3},
+                               fast = {.count = 1000000, .period_us = 1000000, .burst = 100},
+                               third = {.count = 3, .period_us = 1000000, .burst = 1},
+                               slow = {.count = 1, .period_us = UINT64_C(86400000000), .burst = 2},
+                               odd = {.count = 997, .period_us = 60000000, .burst = 11},
+                               faster_than_ns = {
+                                   .count = UINT64_C(7000000000), .period_us = 1000000, .burst = 5};
 static const struct store_rate *const rates[] = {&per_minute, &per_second, &fast,          &third,
                                                  &slow,       &odd,        &faster_than_ns};
 #define RATES (sizeof(rates) / sizeof(rates[0]))
@@ -155,7 +159,7 @@ static void retry_after_is_exact(void **state) {
 /* A token of 7/s is no whole number of nanoseconds; 7000 of them are 1000 s all the same. */
 static void parts_of_a_nanosecond_add_up(void **state) {
     (void)state;
-    static const struct store_rate sevens = {7, 1000000, 7000};
+    static const struct store_rate sevens = {.count = 7, .period_us = 1000000, .burst = 7000};
     struct store *s = fresh();
     for (int i = 0; i < 7000; i++)
         assert_true(take(s, "k", &sevens, 1));
@@ -179,8 +183,10 @@ static void more_than_the_burst_never(void **state) {
 static void a_rate_beyond_the_clock_fails(void **state) {
     (void)state;
     struct store *s = fresh();
-    static const struct store_rate millennia = {1, UINT64_C(86400000000), 1000000};
-    static const struct store_rate widest = {1, UINT64_MAX / 1000, UINT64_MAX};
+    static const struct store_rate millennia = {
+        .count = 1, .period_us = UINT64_C(86400000000), .burst = 1000000};
+    static const struct store_rate widest = {
+        .count = 1, .period_us = UINT64_MAX / 1000, .burst = UINT64_MAX};
     assert_int_equal(ask(s, BYTES_LITERAL("k"), &millennia, 1).status, STORE_FAILED);
     assert_int_equal(ask(s, BYTES_LITERAL("k"), &widest, 1).status, STORE_FAILED);
     s->ops->free(s);
@@ -210,21 +216,21 @@ static void changed_rate_keeps_the_debt(void **state) {
 
 static uint64_t table_bytes(const struct memory *m) {
     uint64_t sum = 0;
-    for (uint32_t i = 0; i < SHARDS; i++)
-        sum += (uint64_t)(m->shards[i].mask + 1) * sizeof(struct entry);
+    for (uint32_t i = 0; i < DEBT_SHARDS; i++)
+        sum += (uint64_t)(m->debts.shards[i].mask + 1) * sizeof(struct debt);
     return sum;
 }
 
 static struct store_answer take_number(struct store *s, uint64_t number) {
-    static const struct store_rate minute = {1, 60000000, 1};
+    static const struct store_rate minute = {.count = 1, .period_us = 60000000, .burst = 1};
     return ask(s, bytes_of(&number, sizeof(number)), &minute, 1);
 }
 
 static void memory_is_bounded(void **state) {
     (void)state;
     struct store *s = fresh();
-    assert_int_equal(sizeof(struct entry), 32);
-    assert_int_equal(sizeof(struct shard), CACHE_LINE);
+    assert_int_equal(sizeof(struct debt), 32);
+    assert_int_equal(sizeof(struct debt_shard), 64);
     for (uint64_t i = 0; i < 100000; i++)
         assert_true(take_number(s, i).admitted);
     uint64_t before = table_bytes((struct memory *)s);
@@ -252,7 +258,8 @@ static void full_table_fails_strict(void **state) {
         failed += out.status == STORE_FAILED && !out.admitted;
     }
     assert_int_equal(held + failed, RATE_ENTRIES_MAX + RATE_ENTRIES_MAX / 8);
-    assert_true(held > RATE_ENTRIES_MAX / 8 * 7 - 64 * SHARDS && held <= RATE_ENTRIES_MAX / 8 * 7);
+    assert_true(held > RATE_ENTRIES_MAX / 8 * 7 - 64 * DEBT_SHARDS &&
+                held <= RATE_ENTRIES_MAX / 8 * 7);
     assert_int_equal(table_bytes((struct memory *)s), (uint64_t)RATE_ENTRIES_MAX * 32);
     for (uint64_t i = 0; i < RATE_ENTRIES_MAX / 2; i++)
         assert_false(take_number(s, i).admitted);
@@ -271,7 +278,8 @@ struct race {
 };
 
 static void *race_run(void *cookie) {
-    static const struct store_rate hot = {1000, 1000000, 50}, cold = {1, 3600000000, 1};
+    static const struct store_rate hot = {.count = 1000, .period_us = 1000000, .burst = 50},
+                                   cold = {.count = 1, .period_us = 3600000000, .burst = 1};
     struct race *race = cookie;
     struct store_answer out;
     for (uint64_t i = 0; i < THREAD_TAKES; i++) {
