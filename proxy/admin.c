@@ -1,5 +1,6 @@
 #include "admin.h"
 
+#include "alert.h"
 #include "base/limits.h"
 #include "gate.h"
 
@@ -27,8 +28,11 @@ static unsigned page_metrics(struct gate *g, struct buf *out) {
     struct stats *all[WORKERS_MAX];
     for (unsigned i = 0; i < g->worker_count; i++)
         all[i] = g->workers[i].stats;
+    const struct alert_counts alerts = alert_counts();
     const struct stats_gauges gauges = {.connections = peers_total(g->peers),
                                         .workers = g->worker_count,
+                                        .alerts = alerts.raised,
+                                        .alerts_dropped = alerts.dropped,
                                         .reload_ok = g->reload_ok,
                                         .reloads = g->reloads,
                                         .reload_failures = g->reload_failures,

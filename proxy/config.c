@@ -125,6 +125,7 @@ static void read_sections(struct reading *r, struct bytes text) {
     config_link_policies(r);
     config_link_models(r);
     config_link_clients(r);
+    config_link_noise(r);
     hash(r, text);
 }
 

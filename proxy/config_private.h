@@ -14,7 +14,7 @@ struct reading {
     struct option_reader options; /* arena: the snapshot's; folder: the main file's */
     struct diagnostics d;
     struct arena *scratch; /* trees, texts of errors */
-    struct buf keys;       /* text of the key list, for the hash */
+    struct buf keys;       /* text of the key list, then of the JWKS, for the hash */
 };
 
 /* What the file says at `key` of `node`, or node itself: where an error points. */
@@ -41,14 +41,27 @@ bool config_address(struct reading *r, const struct yaml_node *at, struct addres
 bool config_url(struct reading *r, const struct yaml_node *at, struct bytes url,
                 struct endpoint_conf *out);
 
+/* Says at `at` when name, if given, is no header's name. */
+void config_check_header(struct reading *r, const struct yaml_node *at, struct bytes name);
+
 bool address_is_loopback(const struct address *a); /* or a local socket */
 
 /* The parts of the file, from c->file into the snapshot; what is wrong is added to r->d. */
 void config_link_listeners(struct reading *r);
+void config_link_alerts(struct reading *r);
+void config_link_noise(struct reading *r);
 void config_link_upstreams(struct reading *r);
 void config_link_policies(struct reading *r);
 void config_link_models(struct reading *r);  /* after upstreams and policies */
 void config_link_clients(struct reading *r); /* after models: keys name their tiers */
+void config_link_jwt(struct reading *r, const struct yaml_node *clients); /* after the key list */
+
+/* A tier nobody names is a slip that would give the client another policy than was meant.  False:
+ * said at `at`.  An empty one is none. */
+bool config_check_tier(struct reading *r, const struct yaml_node *at, struct bytes tier);
+
+/* Of config_link_clients: the list of API keys at path, named at `at`. */
+void config_link_keys(struct reading *r, const struct yaml_node *at, const char *path);
 
 extern const struct config_io config_system_io;
 

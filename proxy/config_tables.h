@@ -17,6 +17,15 @@ struct store_file {
     struct bytes url;
 };
 
+struct alert_sink_file {
+    struct alert_sink_conf file;
+};
+
+struct alerts_file {
+    struct bytes instance;
+    struct option_list sinks; /* struct alert_sink_file */
+};
+
 struct api_keys_file {
     struct bytes header, file;
 };
@@ -26,11 +35,28 @@ struct pseudonym_file {
     uint64_t version;
 };
 
+struct jwt_tier_file {
+    struct bytes claim;
+    struct option_list values; /* struct option_pair: the claim's value and the tier */
+};
+
+struct jwt_file {
+    struct bytes jwks, issuer, audience, header, subject;
+    struct option_list algorithms; /* int: enum sign_algorithm */
+    uint64_t leeway, max_age;      /* us */
+    struct jwt_tier_file tier;
+};
+
 struct clients_file {
     struct option_list identify; /* int: enum identify_by */
     int anonymous;               /* 0 deny, 1 allow */
     struct api_keys_file api_keys;
+    struct jwt_file jwt;
     struct pseudonym_file pseudonym_key;
+};
+
+struct noise_file {
+    struct bytes file, previous, since;
 };
 
 struct upstream_file {
@@ -60,7 +86,9 @@ struct config_file {
     struct store_file store;
     struct limits_conf limits;
     struct bytes access_log;
+    struct alerts_file alerts;
     struct clients_file clients;
+    struct noise_file noise_key;
     struct option_list upstreams; /* struct upstream_file */
     struct option_list models;    /* struct model_file */
     struct option_list policies;  /* struct policy_file */
@@ -68,18 +96,27 @@ struct config_file {
 
 /* keys.yaml */
 struct key_file {
-    struct bytes id, sha256, tier, not_after;
+    struct bytes id, sha256, group, tier, not_after;
+};
+struct group_file {
+    struct bytes name, tier, not_after;
 };
 struct keys_file {
-    struct option_list keys; /* struct key_file */
+    struct option_list groups; /* struct group_file */
+    struct option_list keys;   /* struct key_file */
 };
 
 /* The table of struct config_file. */
 const struct option *config_rows(void);
 
+extern const struct option config_alert_rows[]; /* of struct alerts_file */
+
 /* config_tables_clients.c */
 extern const struct option config_client_rows[]; /* of struct clients_file */
+extern const struct option config_jwt_rows[];    /* config_jwt.c: of struct jwt_file */
 extern const struct option config_key_rows[];    /* of struct keys_file */
+
+extern const struct option config_noise_rows[]; /* of struct noise_file */
 
 /* The words of upstreams.*.protocol: the names of codecs_all, NULL-terminated. */
 const char *const *config_protocols(void);

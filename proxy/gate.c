@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "admin.h"
+#include "alert.h"
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -131,7 +132,8 @@ static struct config *load_again(struct gate *g) {
     const char *why = c != NULL ? needs_restart(g->config, c) : NULL;
     if (why != NULL)
         log_line(LOG_ERROR, "reload: a change of '%s' needs a restart", why);
-    if (c != NULL && why == NULL && log_file_open(g->access_log, c->access_log))
+    if (c != NULL && why == NULL && log_file_open(g->access_log, c->access_log) &&
+        alert_reload(c))
         return c;
     log_line(LOG_ERROR, "reload failed: the policy before it stays in force");
     if (c != NULL)
@@ -146,6 +148,11 @@ bool gate_reload(struct gate *g) {
     }
     struct config *c = load_again(g);
     if (c == NULL) {
+        static const struct alert failed = {
+            .rule = "config.reload",
+            .severity = ALERT_MEDIUM,
+            .text = "A reload failed: the policy before it stays in force."};
+        alert_raise(&failed);
         g->reload_failures++;
         return g->reload_ok = false;
     }
@@ -344,7 +351,8 @@ static bool open_all(struct gate *g) {
         if (!worker_open(&g->workers[i], g, i, g->config) || !upstreams_apply(&g->workers[i]) ||
             !open_listeners(&g->workers[i]))
             return false;
-    return open_admin(g) && log_file_open(g->access_log, g->config->access_log);
+    return open_admin(g) && log_file_open(g->access_log, g->config->access_log) &&
+           alert_open(&g->main, g->config);
 }
 
 static void close_gate(struct gate *g) {
@@ -352,6 +360,7 @@ static void close_gate(struct gate *g) {
         worker_close(&g->workers[i]);
     listen_stop(&g->main);
     close_all(&g->main);
+    alert_close();
     worker_close(&g->main);
     log_file_free(g->access_log);
     free(g->workers);

@@ -133,6 +133,14 @@ static inline bool clients_by(const struct clients_conf *c, enum identify_by by)
     return false;
 }
 
+/* The key of sticky noise, and the one it replaces. */
+struct noise_conf {
+    unsigned char key[64], previous[64];
+    size_t key_len, previous_len; /* previous_len 0: there is none */
+    uint64_t since_s;             /* from then on key is used, before it previous; since 1970 */
+    bool lasting;                 /* from a file: other gates and later starts have it too */
+};
+
 /* Where counters live; a change needs a restart. */
 struct store_conf {
     int kind; /* enum store_kind */
@@ -182,6 +190,7 @@ struct config {
     struct store_conf store;
     struct alerts_conf alerts;
     struct clients_conf clients;
+    struct noise_conf noise;
     struct upstream_conf *upstreams;
     uint32_t upstream_count;
     struct model *models; /* in file order: the first that matches is it */

@@ -91,6 +91,11 @@ static void gauge(struct buf *out, const char *name, const char *help, uint64_t 
     buf_printf(out, "querygate_%s %llu\n", name, (unsigned long long)v);
 }
 
+static void counter(struct buf *out, const char *name, const char *help, uint64_t v) {
+    describe(out, name, help, "counter");
+    buf_printf(out, "querygate_%s %llu\n", name, (unsigned long long)v);
+}
+
 /* A label's value: quotes, backslashes and newlines escaped as the text format wants. */
 static void label(struct buf *out, const char *s) {
     for (; *s != '\0'; s++) {
@@ -210,6 +215,9 @@ void stats_print(struct stats *const *all, unsigned count, const struct stats_ga
     gauge(out, "workers", "Event-loop threads.", g->workers);
     gauge(out, "connections", "Client connections open now.", g->connections);
     print_counters(all, count, out);
+    counter(out, "alerts_total", "Alerts raised.", g->alerts);
+    counter(out, "alerts_dropped_total", "Alerts lost because a sink was too slow or failed.",
+            g->alerts_dropped);
     print_latency(all, count, out);
     print_filters(all, count, out);
     print_upstreams(all, count, out);

@@ -59,7 +59,7 @@ uint32_t stats_upstream_series(struct bytes upstream);
 
 /* The Prometheus text format (0.0.4) of the sum over all. */
 struct stats_gauges {
-    uint64_t connections, workers;
+    uint64_t connections, workers, alerts, alerts_dropped;
     bool reload_ok;
     uint64_t reloads, reload_failures;
     const char *config_sha256;

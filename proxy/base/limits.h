@@ -90,6 +90,9 @@
 #define TIERS_MAX         64  /* of one model */
 #define FILTERS_MAX       32  /* of one policy */
 #define CLIENT_ID_MAX     128 /* id or tier of a client */
+#define KEY_GROUPS_MAX    1024
+#define CLIENT_CHAIN_MAX  4  /* authorities between a client's certificate and client_ca's */
+#define CLIENT_CHAIN_BYTES_MAX KIB(32)
 #define SECRET_BYTES_MIN  16  /* API keys and the pseudonym key */
 #define API_KEY_BYTES_MAX KIB(1)
 
@@ -101,15 +104,47 @@
 #define JWT_TRIES_MAX      8            /* keys that a token without a kid is checked against */
 #define JWT_DATE_MAX       253402300799 /* the end of the year 9999, in seconds since 1970 */
 #define JWT_CLAIM_LIST_MAX 256          /* elements of an audience or a list of tiers: over = 401 */
+#define JWT_TIERS_MAX      256 /* tiers of all models that a claim may choose from by name */
 #define JWKS_BYTES_MAX     KIB(256)
 #define JWKS_KEYS_MAX      64
 #define RSA_BITS_MIN       2048
 #define RSA_BITS_MAX       8192
 
+/* Redis.  The queue counts commands whose reply has not come, late ones included: a server that
+ * stalls fills it, and then commands are refused at once. */
+#define REDIS_CONNECTIONS       2 /* of one worker to one server: the key chooses */
+#define REDIS_QUEUE_MAX         4096
+#define REDIS_QUEUE_BYTES_MAX   MIB(2)
+#define REDIS_ARGS_MAX          32      /* of one command */
+#define REDIS_COMMAND_MAX       KIB(32) /* one command, formatted */
+#define REDIS_REPLY_ITEMS_MAX   64
+#define REDIS_REPLY_BYTES_MAX   KIB(64)
+#define REDIS_SLOTS_ITEMS_MAX   (1 << 17) /* values in the answer to CLUSTER SLOTS */
+#define REDIS_SLOTS_BYTES_MAX   MIB(4)    /* and its bytes */
+#define REDIS_READ_BYTES        KIB(16)
+#define REDIS_NODES_MAX         256        /* of a Cluster */
+#define REDIS_REDIRECTS_MAX     3          /* of one command, within its deadline */
+#define REDIS_HANDSHAKE_TIMEOUT SECONDS(1) /* from connect to the last reply before it is used */
+#define REDIS_SILENCE_MAX       SECONDS(1) /* replies are due and nothing comes: reconnect */
+#define REDIS_BACKOFF_MIN       MS(100)    /* between attempts to connect; doubled, and jittered */
+#define REDIS_BACKOFF_MAX       MS(500)    /* so low: in use again within a second of its return */
+#define REDIS_REFRESH_PAUSE     MS(250)    /* between questions for the slots of a Cluster */
+#define REDIS_PASSWORD_MAX      KIB(4)
+#define REDIS_LOG_PAUSE         SECONDS(1) /* between lines that say that Redis is lost */
+
 /* State. */
 #define ARENA_BYTES_MAX  MIB(256) /* one exchange, bodies included */
 #define ARENA_BLOCK      KIB(16)
 #define RATE_ENTRIES_MAX (1u << 20) /* clients x rules in the memory store, 32 bytes each */
+#define POOLS_MAX        8          /* noise distributions a worker keeps samples of */
+#define POOL_SAMPLES     8192       /* of each: 64 KiB */
 #define LOG_BUFFER_MAX   MIB(1)     /* access log lines of one worker waiting for the disk */
+
+/* Alerts. */
+#define ALERT_SINKS_MAX     16
+#define ALERT_BYTES_MAX     KIB(16) /* one alert in any format */
+#define ALERTS_WAITING_MAX  4096    /* raised and not rendered yet; more are dropped and counted */
+#define ALERTS_GATHERED_MAX 4096    /* kinds of alert that are being counted together */
+#define ALERT_BUFFER_MAX    MIB(4)  /* alerts waiting for one sink */
 
 #endif
