@@ -45,6 +45,10 @@ void crypto_sha256(struct bytes data, unsigned char out[SHA256_BYTES]) {
     require(EVP_DigestFinal_ex(ctx, out, NULL) == 1);
 }
 
+void crypto_sha1(struct bytes data, unsigned char out[SHA1_BYTES]) {
+    require(EVP_Digest(data.at, data.len, out, NULL, EVP_sha1(), NULL) == 1);
+}
+
 void crypto_hmac_sha256(struct bytes key, struct bytes data, unsigned char out[SHA256_BYTES]) {
     unsigned len = SHA256_BYTES;
     prepare_once();

@@ -6,10 +6,12 @@
 #include "base/bytes.h"
 #include "base/hash.h"
 
+#define SHA1_BYTES   20
 #define SHA256_BYTES 32
 #define SHA256_HEX   65 /* with the NUL */
 
 void crypto_sha256(struct bytes data, unsigned char out[SHA256_BYTES]);
+void crypto_sha1(struct bytes data, unsigned char out[SHA1_BYTES]); /* a name, not a proof */
 void crypto_hmac_sha256(struct bytes key, struct bytes data, unsigned char out[SHA256_BYTES]);
 void crypto_random(void *out, size_t len);
 bool crypto_equal(const void *a, const void *b, size_t len); /* time does not depend on the bytes */

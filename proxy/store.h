@@ -24,6 +24,7 @@ enum store_on_failure {
     STORE_LOCAL,  /* count here: the rate and burst divided by the expected gates, at least 1 */
     STORE_CLOSED, /* STORE_FAILED */
     STORE_OPEN,   /* admitted uncounted */
+    STORE_AS_CONFIGURED, /* whichever of these the policy's `store` names */
 };
 
 struct store_answer {
@@ -32,6 +33,7 @@ struct store_answer {
     bool fallback;           /* on_failure decided, not the shared count */
     uint64_t retry_after_us; /* when not admitted: how long until the same question would be;
                                 UINT64_MAX: never, it asks for more than the burst */
+    uint64_t granted; /* between layers: tokens had beyond those asked for (store_source.h) */
 };
 
 typedef void store_done_fn(void *cookie, const struct store_answer *answer);
@@ -54,6 +56,8 @@ struct store_ops {
                               struct store_answer *out);
     /* Forgets a pending operation: its done is not called.  Tokens taken stay taken. */
     void (*cancel)(struct store *, void *cookie);
+    /* Some times a second, from the owner's loop: what is due.  May be NULL. */
+    void (*tick)(struct store *);
     void (*free)(struct store *);
 };
 

@@ -76,25 +76,25 @@
 #define HEALTH_BODY_MAX      KIB(64)
 
 /* The configuration. */
-#define CONFIG_BYTES_MAX  MIB(16)   /* 10^5 API keys take 10 MB and 4 x 10^5 values */
-#define CONFIG_DEPTH_MAX  16
-#define CONFIG_NODES_MAX  (1 << 19) /* values in one file */
-#define CONFIG_ARENA_MAX  MIB(256)  /* a snapshot, or the trees it was read from */
-#define CONFIG_ERRORS_MAX 100
-#define WORKERS_MAX       64
-#define CONFIG_NAME_MAX   64 /* of a listener, upstream or policy */
-#define LISTENERS_MAX     64
-#define UPSTREAMS_MAX     256
-#define MODELS_MAX        1024
-#define POLICIES_MAX      256
-#define TIERS_MAX         64  /* of one model */
-#define FILTERS_MAX       32  /* of one policy */
-#define CLIENT_ID_MAX     128 /* id or tier of a client */
-#define KEY_GROUPS_MAX    1024
-#define CLIENT_CHAIN_MAX  4  /* authorities between a client's certificate and client_ca's */
+#define CONFIG_BYTES_MAX       MIB(16) /* 10^5 API keys take 10 MB and 4 x 10^5 values */
+#define CONFIG_DEPTH_MAX       16
+#define CONFIG_NODES_MAX       (1 << 19) /* values in one file */
+#define CONFIG_ARENA_MAX       MIB(256)  /* a snapshot, or the trees it was read from */
+#define CONFIG_ERRORS_MAX      100
+#define WORKERS_MAX            64
+#define CONFIG_NAME_MAX        64 /* of a listener, upstream or policy */
+#define LISTENERS_MAX          64
+#define UPSTREAMS_MAX          256
+#define MODELS_MAX             1024
+#define POLICIES_MAX           256
+#define TIERS_MAX              64  /* of one model */
+#define FILTERS_MAX            32  /* of one policy */
+#define CLIENT_ID_MAX          128 /* id or tier of a client */
+#define KEY_GROUPS_MAX         1024
+#define CLIENT_CHAIN_MAX       4 /* authorities between a client's certificate and client_ca's */
 #define CLIENT_CHAIN_BYTES_MAX KIB(32)
-#define SECRET_BYTES_MIN  16  /* API keys and the pseudonym key */
-#define API_KEY_BYTES_MAX KIB(1)
+#define SECRET_BYTES_MIN       16 /* API keys and the pseudonym key */
+#define API_KEY_BYTES_MAX      KIB(1)
 
 /* JSON Web Tokens. */
 #define JWT_BYTES_MAX      KIB(8)       /* a whole token, as it came: over = 401 */
@@ -129,6 +129,7 @@
 #define REDIS_BACKOFF_MIN       MS(100)    /* between attempts to connect; doubled, and jittered */
 #define REDIS_BACKOFF_MAX       MS(500)    /* so low: in use again within a second of its return */
 #define REDIS_REFRESH_PAUSE     MS(250)    /* between questions for the slots of a Cluster */
+#define REDIS_NODE_KEEP         SECONDS(60) /* a node of a Cluster without slots, named by a redirect */
 #define REDIS_PASSWORD_MAX      KIB(4)
 #define REDIS_LOG_PAUSE         SECONDS(1) /* between lines that say that Redis is lost */
 
@@ -136,9 +137,22 @@
 #define ARENA_BYTES_MAX  MIB(256) /* one exchange, bodies included */
 #define ARENA_BLOCK      KIB(16)
 #define RATE_ENTRIES_MAX (1u << 20) /* clients x rules in the memory store, 32 bytes each */
-#define POOLS_MAX        8          /* noise distributions a worker keeps samples of */
-#define POOL_SAMPLES     8192       /* of each: 64 KiB */
-#define LOG_BUFFER_MAX   MIB(1)     /* access log lines of one worker waiting for the disk */
+#define STICKY_BYTES_MAX (8 * BODY_BYTES_MAX) /* one question in canonical form: over = 503 */
+#define STICKY_ROWS_MAX  16384  /* rows of a batch whose noise is sticky: over = 413 */
+#define POOLS_MAX        8      /* noise distributions a worker keeps samples of */
+#define POOL_SAMPLES     8192   /* of each: 64 KiB */
+#define LOG_BUFFER_MAX   MIB(1) /* access log lines of one worker waiting for the disk */
+
+/* A shared store.  Its timeout is an option. */
+#define LEASES_MAX         (1u << 16) /* buckets whose demand is known; the longest unseen goes */
+#define LEASE_TIME         SECONDS(1) /* then unused tokens go back */
+#define STORE_TICK         MS(50)     /* leases are swept, a silent or lost store is asked */
+#define STORE_FAILURES     3          /* in a row: it is lost, and nobody waits for it any more */
+#define STORE_RECOVERIES   3          /* answers in a row, one a tick: it is back */
+#define STORE_LOST_MIN     MS(300)    /* ... but not sooner after it was lost */
+#define STORE_PATIENCE     MS(500)    /* for the first answer after the start */
+#define STORE_DEBTS_MAX    (1u << 14) /* buckets whose local admissions are charged on its return */
+#define STORE_CHARGES_TICK 256        /* of these in one tick */
 
 /* Alerts. */
 #define ALERT_SINKS_MAX     16
