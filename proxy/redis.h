@@ -23,7 +23,13 @@ enum redis_result {
 /* A reply, flat: the commands we use answer with a status, an integer, a bulk string, or an array
  * of these.  Deeper ones break the connection (REDIS_DOWN). */
 struct redis_value {
-    enum redis_type { REDIS_NIL, REDIS_INTEGER, REDIS_TEXT } type;
+    enum redis_type {
+        REDIS_NIL,
+        REDIS_INTEGER,
+        REDIS_TEXT,
+        REDIS_ARRAY, /* within an array: only in what the connection itself asks for; `integer` of
+                        the values behind it are its own */
+    } type;
     int64_t integer;
     struct bytes text; /* valid until the callback returns */
 };
