@@ -162,20 +162,6 @@ static void read_jwks(struct reading *r, const struct yaml_node *at, const char 
 
 /* ---- The section ---- */
 
-/* 'jwt' and 'identify: [jwt]' belong together. */
-static void check_use(struct reading *r, const struct yaml_node *clients) {
-    const struct yaml_node *section = yaml_get(clients, "jwt");
-    const struct yaml_node *identify = config_at(clients, "identify");
-    bool wanted = clients_by(&r->c->clients, BY_JWT);
-    if (wanted && section == NULL)
-        diagnostics_add(&r->d, identify->place, identify->width,
-                        "jwt: {jwks: jwks.json, issuer: ..., audience: ...}",
-                        "'jwt' needs the option 'jwt' in clients");
-    if (!wanted && section != NULL)
-        diagnostics_add(&r->d, section->key_place, section->key_width, "add 'jwt' to 'identify'",
-                        "'jwt' has no use: 'identify' does not say 'jwt'");
-}
-
 static void take_header(struct reading *r, const struct yaml_node *section, struct jwt_conf *conf) {
     const struct clients_conf *c = &r->c->clients;
     const struct yaml_node *at = config_at(section, "header");
@@ -206,7 +192,6 @@ static void take_algorithms(struct reading *r, const struct yaml_node *section,
 void config_link_jwt(struct reading *r, const struct yaml_node *clients) {
     const struct jwt_file *file = &r->file->clients.jwt;
     const struct yaml_node *section = yaml_get(clients, "jwt");
-    check_use(r, clients);
     if (section == NULL)
         return;
     struct jwt_conf *conf = config_array(r, 1, sizeof(*conf));

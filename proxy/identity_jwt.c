@@ -43,7 +43,7 @@ static enum identity_status name_client(const struct identity_request *r,
 
 enum identity_status identity_jwt(const struct identity_request *r, struct client *out,
                                   const char **reason) {
-    struct jwt_claims claims;
+    struct jwt_claims claims = {0};
     struct bytes token = {NULL, 0};
     enum identity_status found = find_token(r, &token);
     *reason = "invalid token";
