@@ -93,7 +93,9 @@
 #define KEY_GROUPS_MAX         1024
 #define CLIENT_CHAIN_MAX       4 /* authorities between a client's certificate and client_ca's */
 #define CLIENT_CHAIN_BYTES_MAX KIB(32)
-#define SECRET_BYTES_MIN       16 /* API keys and the pseudonym key */
+#define CERTIFICATE_RECHECK    SECONDS(60) /* a client's, on a connection that stays open */
+#define CLIENT_MATCHES_MAX     1024        /* option clients.mtls.match */
+#define SECRET_BYTES_MIN       16          /* API keys and the pseudonym key */
 #define API_KEY_BYTES_MAX      KIB(1)
 
 /* JSON Web Tokens. */
@@ -134,14 +136,17 @@
 #define REDIS_LOG_PAUSE         SECONDS(1) /* between lines that say that Redis is lost */
 
 /* State. */
-#define ARENA_BYTES_MAX  MIB(256) /* one exchange, bodies included */
-#define ARENA_BLOCK      KIB(16)
-#define RATE_ENTRIES_MAX (1u << 20) /* clients x rules in the memory store, 32 bytes each */
-#define STICKY_BYTES_MAX (8 * BODY_BYTES_MAX) /* one question in canonical form: over = 503 */
-#define STICKY_ROWS_MAX  16384  /* rows of a batch whose noise is sticky: over = 413 */
-#define POOLS_MAX        8      /* noise distributions a worker keeps samples of */
-#define POOL_SAMPLES     8192   /* of each: 64 KiB */
-#define LOG_BUFFER_MAX   MIB(1) /* access log lines of one worker waiting for the disk */
+#define ARENA_BYTES_MAX    MIB(256) /* one exchange, bodies included */
+#define ARENA_BLOCK        KIB(16)
+#define RATE_ENTRIES_MAX   (1u << 20) /* clients x rules in the memory store, 32 bytes each */
+#define STICKY_BYTES_MAX   (8 * BODY_BYTES_MAX) /* one question in canonical form: over = 503 */
+#define STICKY_ROWS_MAX    16384      /* rows of a batch whose noise is sticky: over = 413 */
+#define POOLS_MAX          8          /* noise distributions a worker keeps samples of */
+#define POOL_SAMPLES       8192       /* of each: 64 KiB */
+#define STORE_WAITING_MAX  (1u << 16) /* reservations that wait for the durable store's thread */
+#define STORE_BATCH_MAX    4096       /* of them in one commit */
+#define STORE_DISK_TIMEOUT SECONDS(1) /* a query's wait for the disk; then its on_failure */
+#define LOG_BUFFER_MAX     MIB(1)     /* access log lines of one worker waiting for the disk */
 
 /* A shared store.  Its timeout is an option. */
 #define LEASES_MAX         (1u << 16) /* buckets whose demand is known; the longest unseen goes */
