@@ -6,6 +6,10 @@ CPU time per query (the proxy's on-CPU time over the queries it answered): other
 moves rates and latencies, but hardly that.  Rounds are interleaved and medians shown.  Latency is
 of one connection, less what the stub alone takes.
 
+  full         querygate's whole chain, its rates in memory
+  full-lease   the same with its rates in a Redis on loopback, taken in batches (the default there)
+  full-exact   the same, asking that Redis for each query
+
 Environment: ROUNDS (3), SECS (2, of the 32-connection run; the one-connection run has half),
 CASES ("4/c10 784/c10 784/c1000 150528/c1000 150528bin/c1000": floats in the request / classes in
 the answer), SET (proxies to run), PCPU and LCPU (cores of proxy and load, 0 and 1).
@@ -27,29 +31,36 @@ import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PROXIES = ["nginx", "haproxy", "lua-top1", "lua-gate", "pass", "full"]
+NGINX = ["nginx", "lua-top1", "lua-gate", "lua-redis"]
+FULL = {"full": ("memory:", ""), "full-lease": ("redis://127.0.0.1:%d", ""),
+        "full-exact": ("redis://127.0.0.1:%d", ", exact: true")}  # store, option of the rule
+PROXIES = ["nginx", "haproxy", "lua-top1", "lua-gate", "lua-redis", "pass"] + list(FULL)
+CUTTING = ["lua-top1", "lua-gate", "lua-redis"] + list(FULL)  # those that let out one score
 CASES = "4/c10 784/c10 784/c1000 150528/c1000 150528bin/c1000"
 CONNECTIONS = 32
 WAIT_SECONDS = 15
 
-# The goals, CPU per query: full gate vs nginx, vs lua-gate (the same chain written in Lua, its rates
-# in shared memory), budget in us; pass vs nginx.
+# The goals, CPU per query: full gate vs nginx, vs lua-redis (the same chain written in Lua; the
+# gate's rates are in that Redis too, leased), budget in us; pass vs nginx.
 GOALS = {"4/c10": (1.0, 3, 22), "784/c10": (0.6, 5, 45), "784/c1000": (0.55, 7, 75),
          "150528/c1000": (0.35, 5, 6000), "150528bin/c1000": (0.65, None, 600)}
 PASS_GOAL = 1.2
 P50_GOAL, P99_GOAL = 1.2, 2.0  # added latency vs HAProxy's, bodies up to SMALL floats
-SMALL = 784
+SMALL = 784  # also: what Redis is measured on, since its cost does not grow with the body
 
 
 class Failed(Exception):
     pass
 
 
+def floats_of(case):
+    return int(case.split("/")[0].replace("bin", ""))
+
+
 def make_body(case):
     """(bytes, length of the JSON part if there is a binary part).  Numbers are written as Python
     clients write float32: 17 digits."""
-    floats = case.split("/")[0]
-    count, binary = int(floats.replace("bin", "")), floats.endswith("bin")
+    count, binary = floats_of(case), case.split("/")[0].endswith("bin")
     source = random.Random(42)
     values = array.array("f", (source.random() for _ in range(count)))
     tensor = {"name": "x", "datatype": "FP32", "shape": [1, count]}
@@ -100,20 +111,21 @@ class Bench:
                     raise Failed("%s does not listen:\n%s" % (name, f.read()))
             time.sleep(0.02)
 
-    def fill(self, template):
+    def fill(self, template, to=None, **more):
         with open(os.path.join(HERE, "conf", template + ".in")) as f:
             text = f.read()
-        for name, value in {"DIR": self.folder, "KEY": self.key, **self.port}.items():
+        values = {"dir": self.folder, "key": self.key, "conf": os.path.join(HERE, "conf")}
+        for name, value in {**values, **self.port, **more}.items():
             text = text.replace("@%s@" % name.upper().replace("-", "_"), str(value))
-        with open(self.path(template), "w") as f:
+        with open(self.path(to or template), "w") as f:
             f.write(text)
-        return self.path(template)
+        return self.path(to or template)
 
     def start(self):
         stub = self.spawn("stub", self.load_core, [os.path.join(self.build, "bench/stub")],
                           stdout=subprocess.PIPE)
         self.port["stub"] = int(stub.stdout.readline().split()[-1])
-        sockets = {name: socket.socket() for name in PROXIES}
+        sockets = {name: socket.socket() for name in PROXIES + ["redis"]}
         for name, s in sockets.items():
             s.bind(("127.0.0.1", 0))
             self.port[name] = s.getsockname()[1]
@@ -121,17 +133,23 @@ class Bench:
             s.close()
         gate = os.path.join(self.build, "querygate")
         self.write_secrets(gate)
-        rows = [("nginx", ["nginx", "lua-top1", "lua-gate"],
-                 ["nginx", "-c", self.fill("nginx.conf")]),
-                ("haproxy", ["haproxy"], ["haproxy", "-db", "-f", self.fill("haproxy.cfg")]),
-                ("querygate", ["pass"], [gate, "run", "-c", self.fill("pass.yaml")]),
-                ("querygate", ["full"], [gate, "run", "-c", self.fill("full.yaml")])]
-        for log, names, command in rows:
-            if set(names) & set(self.proxies):
-                process = self.spawn(log, self.proxy_core, command)
+        rows = [(["redis"], self.load_core,
+                 ["redis-server", "--bind", "127.0.0.1", "--port", str(self.port["redis"]),
+                  "--save", "", "--appendonly", "no"]),
+                (NGINX, self.proxy_core, ["nginx", "-c", self.fill("nginx.conf")]),
+                (["haproxy"], self.proxy_core, ["haproxy", "-db", "-f", self.fill("haproxy.cfg")]),
+                (["pass"], self.proxy_core, [gate, "run", "-c", self.fill("pass.yaml")])]
+        for name, (store, exact) in FULL.items():
+            store = store.replace("%d", str(self.port["redis"]))
+            policy = self.fill("full.yaml", name + ".yaml", name=name, store=store, exact=exact,
+                               port=self.port[name])
+            rows.append(([name], self.proxy_core, [gate, "run", "-c", policy]))
+        for names, core, command in rows:
+            if set(names) & set(self.proxies + ["redis"]):
+                process = self.spawn(names[0], core, command)
                 for name in names:
                     self.pid[name] = process.pid
-                    self.wait_port(name, process, log)
+                    self.wait_port(name, process, names[0])
 
     def write_secrets(self, gate):
         entry = subprocess.run([gate, "hash-key", "--id", "bench"], input=self.key, text=True,
@@ -192,30 +210,34 @@ class Bench:
         if reply.status != 200:
             raise Failed("%s on %s: HTTP %d %s" % (name, case, reply.status, text[:200]))
         scores = json.loads(text)["outputs"][0]["data"]
-        if (sum(v != 0 for v in scores) == 1) != (name in ("lua-top1", "lua-gate", "full")):
+        if (sum(v != 0 for v in scores) == 1) != (name in CUTTING):
             raise Failed("%s on %s: not the scores expected: %s" % (name, case, scores[:10]))
 
     def load(self, case, name, connections, seconds, json_length):
-        """One wrk run: (queries, us, p50 us, p99 us, errors, CPU ns)."""
+        """One wrk run: (queries, us, p50 us, p99 us, errors, CPU ns, Redis' CPU ns)."""
         env = {**os.environ, "BODY": self.path("body"), "KEY": self.key}
         if json_length:
             env["HEADER_LENGTH"] = str(json_length)
-        before = self.cpu_ns(name)
+        before = self.cpu_ns(name), self.cpu_ns("redis")
         out = subprocess.run(
             ["taskset", "-c", self.load_core, "wrk", "-t1", "-c%d" % connections,
              "-d%ds" % max(1, round(seconds)), "-s", os.path.join(HERE, "post.lua"),
              "http://127.0.0.1:%d/v2/models/%s/infer" % (self.port[name], case.split("/")[1])],
             env=env, capture_output=True, text=True, check=True).stdout
-        cpu = self.cpu_ns(name) - before
+        cpu = [self.cpu_ns(name) - before[0], self.cpu_ns("redis") - before[1]]
         line = next(row for row in out.splitlines() if row.startswith("WRK "))
-        return [int(n) for n in line.split()[1:]] + [cpu]
+        return [int(n) for n in line.split()[1:]] + cpu
+
+    def suits(self, name, case, json_length):
+        if name in ("lua-gate", "lua-redis") and json_length:
+            return False  # they read JSON only
+        return name not in ("full-lease", "full-exact") or floats_of(case) <= SMALL
 
     def run_case(self, case):
         body, json_length = make_body(case)
         with open(self.path("body"), "wb") as f:
             f.write(body)
-        names = [n for n in ["direct"] + self.proxies
-                 if not (json_length and n == "lua-gate")]  # which reads JSON only
+        names = ["direct"] + [n for n in self.proxies if self.suits(n, case, json_length)]
         self.port["direct"] = self.port["stub"]
         for name in names:
             self.check(case, name, body, json_length)
@@ -234,6 +256,7 @@ class Bench:
             return None
         middle = statistics.median
         return {"cpu": middle(w[5] / 1000 / max(1, w[0]) for w, _, _ in rounds),
+                "redis": middle(w[6] / 1000 / max(1, w[0]) for w, _, _ in rounds),
                 "rate": middle(w[0] * 1e6 / w[1] for w, _, _ in rounds),
                 "p50": middle(o[2] for _, o, _ in rounds),
                 "p99": middle(o[3] for _, o, _ in rounds),
@@ -249,18 +272,34 @@ def ratio(other, own, field="cpu"):
 def print_case(bench, case, names):
     rows = {name: bench.median(case, name) for name in names}
     print("\n%s" % case)
-    print("  %-11s %9s %9s %9s %9s %9s %9s %9s %8s %7s" % (
-        "", "CPU us", "x nginx", "x haproxy", "x lua", "req/s", "+p50 us", "+p99 us", "RSS MiB",
-        "errors"))
+    print("  %-11s %9s %9s %9s %9s %11s %9s %9s %9s %8s %7s" % (
+        "", "CPU us", "x nginx", "x haproxy", "x lua", "x lua-redis", "req/s", "+p50 us", "+p99 us",
+        "RSS MiB", "errors"))
     for name, r in rows.items():
         if name == "direct":
-            print("  %-11s %9s %9s %9s %9s %9.0f %9.0f %9.0f   (in all)" % (
-                name, "-", "-", "-", "-", r["rate"], r["p50"], r["p99"]))
+            print("  %-11s %9s %9s %9s %9s %11s %9.0f %9.0f %9.0f   (in all)" % (
+                name, "-", "-", "-", "-", "-", r["rate"], r["p50"], r["p99"]))
             continue
-        print("  %-11s %9.1f %9s %9s %9s %9.0f %9.0f %9.0f %8.1f %7d" % (
+        print("  %-11s %9.1f %9s %9s %9s %11s %9.0f %9.0f %9.0f %8.1f %7d" % (
             name, r["cpu"], ratio(rows.get("nginx"), r), ratio(rows.get("haproxy"), r),
-            ratio(rows.get("lua-gate"), r), r["rate"], r["p50"] - rows["direct"]["p50"],
-            r["p99"] - rows["direct"]["p99"], r["rss"], r["errors"]), flush=True)
+            ratio(rows.get("lua-gate"), r), ratio(rows.get("lua-redis"), r), r["rate"],
+            r["p50"] - rows["direct"]["p50"], r["p99"] - rows["direct"]["p99"], r["rss"],
+            r["errors"]), flush=True)
+
+
+def print_stores(bench):
+    """What the rate limit costs by where its rates are: the gate's own CPU and latency, and Redis'
+    CPU (of the 32-connection run)."""
+    print("\n%-17s %-11s %9s %9s %9s %9s %12s" % (
+        "rate limit", "", "CPU us", "+p50 us", "+p99 us", "req/s", "Redis' CPU us"))
+    for case in bench.cases:
+        direct = bench.median(case, "direct")
+        for name in FULL:
+            r = bench.median(case, name)
+            if r and bench.median(case, "full-exact"):
+                print("%-17s %-11s %9.1f %9.0f %9.0f %9.0f %12.1f" % (
+                    case, name, r["cpu"], r["p50"] - direct["p50"], r["p99"] - direct["p99"],
+                    r["rate"], r["redis"]))
 
 
 def goals(bench, case):
@@ -275,11 +314,12 @@ def goals(bench, case):
             yield what, "%.2fx" % reached, ">= %gx" % goal, reached >= goal
 
     yield from at_least("full vs nginx", rows["nginx"], full, vs_nginx)
-    yield from at_least("full vs lua-gate", rows["lua-gate"], full, vs_lua)
+    leased = "full-lease" if rows["full-lease"] else "full"
+    yield from at_least("%s vs lua-redis" % leased, rows["lua-redis"], rows[leased], vs_lua)
     if full and budget:
         yield "full, budget", "%.1f us" % full["cpu"], "<= %d us" % budget, full["cpu"] <= budget
     yield from at_least("pass vs nginx", rows["nginx"], passing, PASS_GOAL)
-    if full and haproxy and int(case.split("/")[0].replace("bin", "")) <= SMALL:
+    if full and haproxy and floats_of(case) <= SMALL:
         for field, goal in (("p50", P50_GOAL), ("p99", P99_GOAL)):
             own, other = (r[field] - rows["direct"][field] for r in (full, haproxy))
             if other > 0:
@@ -309,6 +349,7 @@ def main():
               % (bench.rounds, bench.seconds))
         for case in bench.cases:
             print_case(bench, case, bench.run_case(case))
+        print_stores(bench)
         print_goals(bench)
     except (Failed, subprocess.CalledProcessError) as e:
         print("bench: %s" % e, file=sys.stderr)
