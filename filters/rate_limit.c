@@ -12,12 +12,16 @@ enum per { PER_CLIENT, PER_ADDRESS, PER_MODEL, PER_CLIENT_AND_MODEL, PER_EVERYON
 static const char *const per_words[] = {"client",       "address",  "model",
                                         "client+model", "everyone", NULL};
 
-enum on_failure { ON_FAILURE_CLOSED, ON_FAILURE_OPEN };
-static const char *const on_failure_words[] = {"closed", "open", NULL};
+static const char *const on_failure_words[] = {[STORE_LOCAL] = "local",
+                                               [STORE_CLOSED] = "closed",
+                                               [STORE_OPEN] = "open",
+                                               [STORE_AS_CONFIGURED] = "store",
+                                               NULL};
 
 struct conf {
     struct bytes name;
-    int per, on_failure;
+    int per, on_failure; /* enum store_on_failure */
+    bool exact;
     struct rate queries, requests;
     uint64_t burst;
 
@@ -59,9 +63,18 @@ static const struct option options[] = {
     {.name = "on_failure",
      .type = OPTION_WORD,
      .offset = offsetof(struct conf, on_failure),
-     .fallback = "closed",
+     .fallback = "store",
      .words = on_failure_words,
-     .says = "When the store cannot count: refuse with 503 (closed), or pass uncounted (open)."},
+     .says = "While the store does not answer: count in this process, each gate its share (local), "
+             "refuse with 503 (closed), pass uncounted (open), or what `store.on_failure` says "
+             "(store)."},
+    {.name = "exact",
+     .type = OPTION_BOOL,
+     .offset = offsetof(struct conf, exact),
+     .fallback = "false",
+     .says =
+         "With a shared store: ask it for every query, instead of leasing tokens ahead of need, "
+         "of which each gate may hold a quarter of the burst on top."},
     {.name = "name",
      .type = OPTION_STRING,
      .offset = offsetof(struct conf, name),
@@ -81,11 +94,11 @@ static const struct rate *rate_of(const struct conf *conf) {
 /* The rule's identity is what it says, not where it stands, so that a reload keeps the counts. */
 static void make_prefix(struct conf *conf) {
     const struct rate *r = rate_of(conf);
-    int n = snprintf(conf->prefix, sizeof(conf->prefix), "rl|%zu:%.*s|%s|%s|%llu/%llu|%llu|",
+    int n = snprintf(conf->prefix, sizeof(conf->prefix), "rl|%zu:%.*s|%s|%s|%llu/%llu|%llu|%s",
                      conf->name.len, (int)conf->name.len, conf->name.len > 0 ? conf->name.at : "",
                      per_words[conf->per], by_rows(conf) ? "queries" : "requests",
                      (unsigned long long)r->count, (unsigned long long)r->period_us,
-                     (unsigned long long)conf->burst);
+                     (unsigned long long)conf->burst, conf->exact ? "exact|" : "");
     require(n > 0 && (size_t)n < sizeof(conf->prefix));
     conf->prefix_len = (size_t)n;
 }
@@ -94,6 +107,23 @@ static bool wrong(struct conf_error *error, const char *option, const char *text
     error->option = option;
     snprintf(error->text, sizeof(error->text), "%s", text);
     return false;
+}
+
+/* Count and period without their common divisor: smaller numbers for whoever counts. */
+static struct store_rate reduced(const struct rate *r) {
+    uint64_t a = r->count, b = r->period_us;
+    while (b > 0) {
+        uint64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return (struct store_rate){.count = r->count / a, .period_us = r->period_us / a};
+}
+
+/* Redis counts with doubles: parts of microseconds times tokens must be whole numbers there. */
+static bool is_exact(const struct store_rate *r) {
+    unsigned __int128 parts = (unsigned __int128)(r->period_us % r->count) * (r->burst + 1);
+    return parts < UINT64_C(1) << 53;
 }
 
 static bool check(void *at, struct conf_error *error) {
@@ -107,8 +137,14 @@ static bool check(void *at, struct conf_error *error) {
         conf->burst = r->count >= 20 ? r->count / 10 : 1;
     if ((double)conf->burst * (double)r->period_us > BURST_US_MAX * (double)r->count)
         return wrong(error, "burst", "at this rate the burst takes more than 95 years to refill");
-    conf->rate =
-        (struct store_rate){.count = r->count, .period_us = r->period_us, .burst = conf->burst};
+    conf->rate = reduced(r);
+    conf->rate.burst = conf->burst;
+    conf->rate.exact = conf->exact;
+    conf->rate.on_failure = (enum store_on_failure)conf->on_failure;
+    if (!is_exact(&conf->rate))
+        return wrong(error, "burst",
+                     "too large to be counted exactly at so odd a rate: take a "
+                     "rounder rate or a smaller burst");
     make_prefix(conf);
     return true;
 }
@@ -145,6 +181,26 @@ static void explain_rate(const struct conf *conf, struct buf *out) {
                whose[conf->per], (unsigned long long)conf->burst, (unsigned long long)conf->burst);
 }
 
+/* What a shared store (Redis) changes. */
+static void explain_shared(const struct conf *conf, struct buf *out) {
+    static const char *const failing[] = {
+        [STORE_LOCAL] = "each gate counts for itself, with the rate and the burst divided by "
+                        "store.expected_gates (at least one token), on top of what was counted",
+        [STORE_CLOSED] = "queries are refused with 503",
+        [STORE_OPEN] = "queries pass uncounted",
+        [STORE_AS_CONFIGURED] = "store.on_failure decides"};
+    unsigned long long quarter = (unsigned long long)(conf->burst / 4);
+    if (conf->exact || quarter == 0)
+        buf_add_str(out, "- all gates that share a store share this bound\n");
+    else
+        buf_printf(out,
+                   "- all gates that share a store share this bound, and each may lease %llu ahead "
+                   "of need: with n gates rate x time + %llu + n x %llu (`exact: true`: without "
+                   "the last)\n",
+                   quarter, (unsigned long long)conf->burst, quarter);
+    buf_printf(out, "- while the store does not answer, %s\n", failing[conf->on_failure]);
+}
+
 static void explain(const void *at, struct buf *out) {
     const struct conf *conf = at;
     explain_rate(conf, out);
@@ -156,9 +212,7 @@ static void explain(const void *at, struct buf *out) {
                          "input_limits\n");
     if (conf->per == PER_CLIENT || conf->per == PER_CLIENT_AND_MODEL)
         buf_add_str(out, "- whoever has n credentials has n times the rate\n");
-    buf_add_str(out, conf->on_failure == ON_FAILURE_OPEN
-                         ? "- while the store cannot count, queries pass uncounted\n"
-                         : "- while the store cannot count, queries are refused with 503\n");
+    explain_shared(conf, out);
     buf_add_str(out, "- this slows an attack and makes it visible; it does not make an answer tell "
                      "less, and five queries can be enough for a membership test\n");
 }
@@ -168,12 +222,9 @@ static uint32_t milliseconds(uint64_t us) {
     return ms < UINT32_MAX ? (uint32_t)ms : UINT32_MAX;
 }
 
-static struct verdict judge(const struct conf *conf, const struct store_answer *answer) {
-    if (answer->status == STORE_FAILED) {
-        if (conf->on_failure == ON_FAILURE_OPEN)
-            return verdict_pass();
+static struct verdict judge(const struct store_answer *answer) {
+    if (answer->status == STORE_FAILED)
         return verdict_fault("the rate limit could not be checked");
-    }
     if (answer->admitted)
         return verdict_pass();
     if (answer->retry_after_us == UINT64_MAX)
@@ -215,7 +266,7 @@ static struct bytes bucket_key(struct filter_call *call) {
 static void on_counted(void *cookie, const struct store_answer *answer) {
     struct state *state = cookie;
     state->pending = false; /* on_close must not cancel it any more */
-    filter_resume(state->call->exchange, judge(state->call->conf, answer));
+    filter_resume(state->call->exchange, judge(answer));
 }
 
 static struct verdict on_query(struct filter_call *call) {
@@ -237,7 +288,7 @@ static struct verdict on_query(struct filter_call *call) {
         return verdict_wait();
     }
     answer.status = status;
-    return judge(conf, &answer);
+    return judge(&answer);
 }
 
 static void on_close(struct filter_call *call) {

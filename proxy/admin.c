@@ -19,9 +19,11 @@ static unsigned page_health(struct gate *g, struct buf *out) {
 }
 
 static unsigned page_ready(struct gate *g, struct buf *out) {
-    bool ready = !gate_draining(g);
-    buf_add_str(out, ready ? "{\"status\":\"ready\"}\n" : "{\"status\":\"draining\"}\n");
-    return ready ? 200 : 503;
+    const char *status = gate_draining(g)            ? "draining"
+                         : stores_starting(g->stores) ? "starting"
+                                                      : "ready";
+    buf_printf(out, "{\"status\":\"%s\"}\n", status);
+    return bytes_is(bytes_str(status), "ready") ? 200 : 503;
 }
 
 static unsigned page_metrics(struct gate *g, struct buf *out) {
@@ -36,6 +38,7 @@ static unsigned page_metrics(struct gate *g, struct buf *out) {
                                         .reload_ok = g->reload_ok,
                                         .reloads = g->reloads,
                                         .reload_failures = g->reload_failures,
+                                        .store_up = stores_up(g->stores),
                                         .config_sha256 = g->config->sha256};
     stats_print(all, g->worker_count, &gauges, out);
     return 200;

@@ -61,13 +61,6 @@ static void take_admin(struct reading *r) {
                         c->admin.text.at);
 }
 
-static void take_store(struct reading *r) {
-    const struct yaml_node *at = config_at(config_at(r->root, "store"), "url");
-    if (r->file->store.url.len > 0 && !bytes_is(r->file->store.url, "memory:"))
-        diagnostics_add(&r->d, at->place, at->width, "only 'memory:'",
-                        "a store at '%s' is not in this version", r->file->store.url.at);
-}
-
 static void take_log(struct reading *r) {
     struct bytes path = r->file->access_log;
     if (bytes_is(path, "off"))
@@ -117,7 +110,7 @@ static void read_sections(struct reading *r, struct bytes text) {
     c->workers = r->file->workers;
     c->limits = r->file->limits;
     take_admin(r);
-    take_store(r);
+    config_link_store(r);
     take_log(r);
     config_link_listeners(r);
     config_link_alerts(r);

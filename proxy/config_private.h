@@ -47,6 +47,7 @@ void config_check_header(struct reading *r, const struct yaml_node *at, struct b
 bool address_is_loopback(const struct address *a); /* or a local socket */
 
 /* The parts of the file, from c->file into the snapshot; what is wrong is added to r->d. */
+void config_link_store(struct reading *r);
 void config_link_listeners(struct reading *r);
 void config_link_alerts(struct reading *r);
 void config_link_noise(struct reading *r);
@@ -54,6 +55,7 @@ void config_link_upstreams(struct reading *r);
 void config_link_policies(struct reading *r);
 void config_link_models(struct reading *r);  /* after upstreams and policies */
 void config_link_clients(struct reading *r); /* after models: keys name their tiers */
+void config_link_mtls(struct reading *r, const struct yaml_node *clients);
 void config_link_jwt(struct reading *r, const struct yaml_node *clients); /* after the key list */
 
 /* A tier nobody names is a slip that would give the client another policy than was meant.  False:

@@ -43,6 +43,7 @@ const char *const *config_filters(void) {
     return filters;
 }
 
+static const char *const client_certificate_words[] = {"require", "optional", NULL};
 static const char *const listener_protocols[] = {"http", NULL};
 static const char *const rows_words[] = {"auto", "first", "one", NULL};
 static const char *const mode_words[] = {"enforce", "observe", NULL};
@@ -59,6 +60,25 @@ static const struct option listener_tls_rows[] = {
      .offset = offsetof(struct tls_files, key),
      .required = true,
      .says = "PEM file of its private key; refused when others may read it."},
+    {.name = "client_ca",
+     .type = OPTION_FILE,
+     .offset = offsetof(struct tls_files, client_ca),
+     .says =
+         "PEM file of the authorities that may vouch for clients. Absent: clients are asked for "
+         "no certificate."},
+    {.name = "client_crl",
+     .type = OPTION_FILE,
+     .offset = offsetof(struct tls_files, client_crl),
+     .says = "PEM file of revocation lists, a current one of each authority in a client's chain: "
+             "without it the client is refused. Read again with the policy, which takes effect on "
+             "connections that are open, too. Absent: nothing is revoked."},
+    {.name = "client_certificate",
+     .type = OPTION_WORD,
+     .offset = offsetof(struct tls_files, client_certificate),
+     .fallback = "require",
+     .words = client_certificate_words,
+     .says = "With client_ca: require, no query without a certificate; optional, clients may "
+             "identify otherwise, but a certificate that is shown must hold."},
     {.type = OPTION_END},
 };
 
@@ -94,15 +114,6 @@ static const struct option admin_rows[] = {
      .required = true,
      .says = "HOST:PORT on a loopback address, or unix:/PATH. Whoever reaches it reads the state "
              "of the gate."},
-    {.type = OPTION_END},
-};
-
-static const struct option store_rows[] = {
-    {.name = "url",
-     .type = OPTION_STRING,
-     .offset = offsetof(struct store_file, url),
-     .fallback = "memory:",
-     .says = "Where counters live: `memory:`, the process itself, shared by its workers."},
     {.type = OPTION_END},
 };
 
@@ -321,7 +332,7 @@ static const struct option file_rows[] = {
     {.name = "store",
      .type = OPTION_SECTION,
      .offset = offsetof(struct config_file, store),
-     .rows = store_rows,
+     .rows = config_store_rows,
      .says = "Where counters live."},
     {.name = "limits",
      .type = OPTION_SECTION,

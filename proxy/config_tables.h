@@ -13,10 +13,6 @@ struct listener_file {
     struct listener_conf conf;
 };
 
-struct store_file {
-    struct bytes url;
-};
-
 struct alert_sink_file {
     struct alert_sink_conf file;
 };
@@ -47,10 +43,21 @@ struct jwt_file {
     struct jwt_tier_file tier;
 };
 
+struct mtls_tier_file {
+    int field;                 /* 0 ou, 1 o, 2 name */
+    struct option_list values; /* struct option_pair */
+};
+struct mtls_file {
+    int name;                 /* as enum tls_field */
+    struct option_list match; /* struct bytes */
+    struct mtls_tier_file tier;
+};
+
 struct clients_file {
     struct option_list identify; /* int: enum identify_by */
     int anonymous;               /* 0 deny, 1 allow */
     struct api_keys_file api_keys;
+    struct mtls_file mtls;
     struct jwt_file jwt;
     struct pseudonym_file pseudonym_key;
 };
@@ -83,7 +90,7 @@ struct config_file {
     uint64_t workers;
     struct option_list listeners; /* struct listener_file */
     struct address admin;
-    struct store_file store;
+    struct store_conf store;
     struct limits_conf limits;
     struct bytes access_log;
     struct alerts_file alerts;
@@ -113,8 +120,10 @@ extern const struct option config_alert_rows[]; /* of struct alerts_file */
 
 /* config_tables_clients.c */
 extern const struct option config_client_rows[]; /* of struct clients_file */
+extern const struct option config_mtls_rows[];   /* config_mtls.c: of struct mtls_file */
 extern const struct option config_jwt_rows[];    /* config_jwt.c: of struct jwt_file */
 extern const struct option config_key_rows[];    /* of struct keys_file */
+extern const struct option config_store_rows[]; /* of struct store_conf */
 
 extern const struct option config_noise_rows[]; /* of struct noise_file */
 

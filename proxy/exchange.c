@@ -170,13 +170,15 @@ static enum next after_verdict(struct exchange *ex, struct verdict v) {
 static enum next step_gate(struct exchange *ex) {
     if (ex->call.kind != CALL_INFER)
         return NEXT_MORE;
+    random_begin(&ex->random, &ex->worker->random, &ex->config->noise, clock_wall_us() / 1000000);
     const struct filter_call proto = {.exchange = ex,
                                       .client = &ex->client,
                                       .query = &ex->query,
                                       .model = ex->model,
                                       .model_name = ex->call.model,
                                       .arena = ex->arena,
-                                      .store = ex->worker->gate->store,
+                                      .store = ex->worker->store,
+                                      .random = &ex->random.view,
                                       .now_us = clock_us()};
     if (!chain_begin(&ex->chain, ex->policy, &proto))
         return exchange_refuse(ex, 503, "out of memory");

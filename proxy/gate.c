@@ -34,6 +34,26 @@ static void release(struct config *c) {
         tls_context_free(c->listeners[i].context);
     for (uint32_t i = 0; i < c->upstream_count; i++)
         tls_context_free(c->upstreams[i].context);
+    tls_context_free(c->store.context);
+}
+
+static struct tls_context *server_context(const struct tls_files *f, char *error, size_t len) {
+    const struct tls_server_files files = {.cert = f->cert,
+                                           .key = f->key,
+                                           .client_ca = f->client_ca,
+                                           .client_crl = f->client_crl,
+                                           .required =
+                                               f->client_certificate == CERTIFICATE_REQUIRED};
+    return tls_server_context(&files, error, len);
+}
+
+/* The store's server is verified, and may ask who comes. */
+static struct tls_context *store_context(const struct tls_files *f, char *error, size_t len) {
+    struct tls_context *c = tls_client_context(f->ca, error, len);
+    if (c == NULL || f->cert.len == 0 || tls_client_identify(c, f->cert, f->key, error, len))
+        return c;
+    tls_context_free(c);
+    return NULL;
 }
 
 /* What a snapshot needs beyond what the file says: TLS contexts, counters. */
@@ -46,8 +66,7 @@ static bool prepare(struct config *c) {
     for (uint32_t i = 0; i < c->listener_count && ok; i++) {
         struct listener_conf *l = &c->listeners[i];
         if (l->tls.on)
-            ok = (l->context = tls_server_context(l->tls.cert, l->tls.key, error, sizeof(error))) !=
-                 NULL;
+            ok = (l->context = server_context(&l->tls, error, sizeof(error))) != NULL;
     }
     for (uint32_t i = 0; i < c->upstream_count && ok; i++) {
         struct upstream_conf *u = &c->upstreams[i];
@@ -55,6 +74,8 @@ static bool prepare(struct config *c) {
         if (u->tls.on)
             ok = (u->context = tls_client_context(u->tls.ca, error, sizeof(error))) != NULL;
     }
+    if (c->store.tls && ok)
+        ok = (c->store.context = store_context(&c->store.tls_files, error, sizeof(error))) != NULL;
     for (uint32_t i = 0; i < c->policy_count; i++)
         for (uint32_t k = 0; k < c->policies[i].slot_count; k++) {
             struct filter_slot *slot = &c->policies[i].slots[k];
@@ -111,12 +132,24 @@ static bool same_address(const struct address *a, const struct address *b) {
     return a->len == b->len && memcmp(&a->at, &b->at, a->len) == 0;
 }
 
+static bool same_store(const struct store_conf *a, const struct store_conf *b) {
+    return bytes_eq(a->url, b->url) && bytes_eq(a->user, b->user) &&
+           bytes_eq(a->password_file, b->password_file) &&
+           bytes_eq(a->tls_files.ca, b->tls_files.ca) &&
+           bytes_eq(a->tls_files.name, b->tls_files.name) &&
+           bytes_eq(a->tls_files.cert, b->tls_files.cert) &&
+           bytes_eq(a->tls_files.key, b->tls_files.key) && a->timeout == b->timeout &&
+           a->expected_gates == b->expected_gates && a->on_failure == b->on_failure;
+}
+
 /* What only a restart can change; NULL: nothing of it has changed. */
 static const char *needs_restart(const struct config *a, const struct config *b) {
     if (a->workers != b->workers)
         return "workers";
     if (!same_address(&a->admin, &b->admin))
         return "admin";
+    if (!same_store(&a->store, &b->store))
+        return "store";
     if (a->listener_count != b->listener_count)
         return "listeners";
     for (uint32_t i = 0; i < a->listener_count; i++)
@@ -132,8 +165,7 @@ static struct config *load_again(struct gate *g) {
     const char *why = c != NULL ? needs_restart(g->config, c) : NULL;
     if (why != NULL)
         log_line(LOG_ERROR, "reload: a change of '%s' needs a restart", why);
-    if (c != NULL && why == NULL && log_file_open(g->access_log, c->access_log) &&
-        alert_reload(c))
+    if (c != NULL && why == NULL && log_file_open(g->access_log, c->access_log) && alert_reload(c))
         return c;
     log_line(LOG_ERROR, "reload failed: the policy before it stays in force");
     if (c != NULL)
@@ -249,6 +281,7 @@ static void *worker_main(void *cookie) {
     listen_stop(w);
     close_all(w);
     upstreams_close(w);
+    w->store->ops->free(w->store);
     if (w->draining)
         timer_stop(&w->patience);
     tell(&w->gate->main, on_worker_ended);
@@ -344,12 +377,25 @@ static unsigned cores(void) {
     return n < 1 ? 1 : n > WORKERS_MAX ? WORKERS_MAX : (unsigned)n;
 }
 
+static bool open_store(struct worker *w) {
+    return (w->store = stores_open(w->gate->stores, w)) != NULL;
+}
+
+static bool make_stores(struct gate *g) {
+    char error[256];
+    g->stores_config = config_ref(g->config);
+    g->stores = stores_new(&g->stores_config->store, error, sizeof(error));
+    if (g->stores == NULL)
+        log_line(LOG_ERROR, "store: %s", error);
+    return g->stores != NULL;
+}
+
 static bool open_all(struct gate *g) {
     if (!worker_open(&g->main, g, g->worker_count, g->config))
         return false;
     for (unsigned i = 0; i < g->worker_count; i++)
-        if (!worker_open(&g->workers[i], g, i, g->config) || !upstreams_apply(&g->workers[i]) ||
-            !open_listeners(&g->workers[i]))
+        if (!worker_open(&g->workers[i], g, i, g->config) || !open_store(&g->workers[i]) ||
+            !upstreams_apply(&g->workers[i]) || !open_listeners(&g->workers[i]))
             return false;
     return open_admin(g) && log_file_open(g->access_log, g->config->access_log) &&
            alert_open(&g->main, g->config);
@@ -364,7 +410,8 @@ static void close_gate(struct gate *g) {
     worker_close(&g->main);
     log_file_free(g->access_log);
     free(g->workers);
-    g->store->ops->free(g->store);
+    stores_free(g->stores);
+    config_unref(g->stores_config);
     peers_free(g->peers);
     config_unref(g->config);
 }
@@ -377,12 +424,11 @@ int gate_run(const char *path) {
     g.descriptors = descriptors();
     g.worker_count = g.config->workers > 0 ? (unsigned)g.config->workers : cores();
     g.workers = calloc(g.worker_count, sizeof(*g.workers));
-    g.store = store_memory_new(clock_ns);
     g.peers = peers_new();
     g.access_log = log_file_new("access log");
-    require(g.workers != NULL && g.store != NULL && g.peers != NULL && g.access_log != NULL);
+    require(g.workers != NULL && g.peers != NULL && g.access_log != NULL);
     /* A start that fails ends the process, which frees everything. */
-    if (!open_all(&g) || !run(&g))
+    if (!make_stores(&g) || !open_all(&g) || !run(&g))
         return 1;
     close_gate(&g);
     log_line(LOG_NOTICE, "stopped");

@@ -4,16 +4,18 @@
 
 #include "config.h"
 #include "peers.h"
+#include "stores.h"
 #include "worker.h"
 
 struct gate {
-    const char *path;      /* of the configuration file */
-    struct config *config; /* the one in force; main thread only */
-    struct store *store;   /* shared by the workers */
-    struct peers *peers;   /* likewise */
+    const char *path;             /* of the configuration file */
+    struct config *config;        /* the one in force; main thread only */
+    struct stores *stores;        /* what the workers' stores share */
+    struct config *stores_config; /* the one they were made of */
+    struct peers *peers;          /* likewise */
     struct log_file *access_log;
-    uint64_t descriptors;  /* connections that RLIMIT_NOFILE allows */
-    struct worker main;    /* signals, admin pages, the access log's file */
+    uint64_t descriptors; /* connections that RLIMIT_NOFILE allows */
+    struct worker main;   /* signals, admin pages, the access log's file */
     struct worker *workers;
     unsigned worker_count, running;
     uint64_t reloads, reload_failures;

@@ -212,6 +212,8 @@ void stats_print(struct stats *const *all, unsigned count, const struct stats_ga
                (unsigned long long)g->reloads);
     buf_printf(out, "querygate_config_reloads_total{result=\"failed\"} %llu\n",
                (unsigned long long)g->reload_failures);
+    gauge(out, "store_up", "1 while every worker counts in the store; else on_failure decides.",
+          g->store_up);
     gauge(out, "workers", "Event-loop threads.", g->workers);
     gauge(out, "connections", "Client connections open now.", g->connections);
     print_counters(all, count, out);

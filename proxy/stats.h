@@ -62,6 +62,7 @@ struct stats_gauges {
     uint64_t connections, workers, alerts, alerts_dropped;
     bool reload_ok;
     uint64_t reloads, reload_failures;
+    bool store_up;
     const char *config_sha256;
 };
 void stats_print(struct stats *const *all, unsigned count, const struct stats_gauges *g,

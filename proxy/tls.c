@@ -2,13 +2,13 @@
 
 #include <errno.h>
 #include <openssl/err.h>
-#include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/require.h"
+#include "tls_private.h"
 
 #define CIPHERS_TLS12                                                                              \
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"                                   \
@@ -17,14 +17,6 @@
 #define CIPHERS_TLS13 "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 #define GROUPS        "X25519:P-256:P-384"
 #define RECORD_BYTES  16384
-
-/* Opaque on purpose: no other file sees an OpenSSL type. */
-static SSL_CTX *ctx_of(struct tls_context *c) {
-    return (SSL_CTX *)c;
-}
-static SSL *ssl_of(struct tls *t) {
-    return (SSL *)t;
-}
 
 static void explain(char *error, size_t len, const char *what, struct bytes file) {
     unsigned long code = ERR_peek_last_error();
@@ -64,14 +56,17 @@ static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *outle
                : SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
-struct tls_context *tls_server_context(struct bytes cert, struct bytes key, char *error,
-                                       size_t len) {
+struct tls_context *tls_server_context(const struct tls_server_files *f, char *error, size_t len) {
     SSL_CTX *ctx = profile(TLS_server_method());
     require(ctx != NULL);
-    if (SSL_CTX_use_certificate_chain_file(ctx, cert.at) != 1)
-        explain(error, len, "certificate", cert);
-    else if (SSL_CTX_use_PrivateKey_file(ctx, key.at, SSL_FILETYPE_PEM) != 1)
-        explain(error, len, "private key", key);
+    if (SSL_CTX_use_certificate_chain_file(ctx, f->cert.at) != 1)
+        explain(error, len, "certificate", f->cert);
+    else if (SSL_CTX_use_PrivateKey_file(ctx, f->key.at, SSL_FILETYPE_PEM) != 1)
+        explain(error, len, "private key", f->key);
+    else if (f->client_ca.len > 0 && !tls_ask_clients(ctx, f))
+        explain(error, len, "certificate authority of clients", f->client_ca);
+    else if (f->client_crl.len > 0 && !tls_check_revocation(ctx, f->client_crl))
+        explain(error, len, "revocation list", f->client_crl);
     else {
         SSL_CTX_set_alpn_select_cb(ctx, choose_alpn, NULL);
         return (struct tls_context *)ctx;
@@ -92,6 +87,18 @@ struct tls_context *tls_client_context(struct bytes ca, char *error, size_t len)
     }
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
     return (struct tls_context *)ctx;
+}
+
+bool tls_client_identify(struct tls_context *c, struct bytes cert, struct bytes key, char *error,
+                         size_t len) {
+    SSL_CTX *ctx = (SSL_CTX *)c;
+    if (SSL_CTX_use_certificate_chain_file(ctx, cert.at) != 1)
+        explain(error, len, "certificate", cert);
+    else if (SSL_CTX_use_PrivateKey_file(ctx, key.at, SSL_FILETYPE_PEM) != 1)
+        explain(error, len, "private key", key);
+    else
+        return true;
+    return false;
 }
 
 void tls_context_free(struct tls_context *c) {

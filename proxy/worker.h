@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "mailbox.h"
 #include "policy.h"
+#include "randomness.h"
 #include "stats.h"
 #include "timers.h"
 
@@ -36,6 +37,8 @@ struct worker {
     struct arena *arenas[64]; /* spare ones */
     unsigned spare;
     struct stats *stats;
+    struct store *store;   /* of stores.h; the main thread has none */
+    struct random_place random; /* of noise */
     struct hash_key marks; /* for what is recognised within a connection */
     struct access_log log;
     bool draining;
