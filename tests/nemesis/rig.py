@@ -6,7 +6,7 @@ import numpy as np
 import hammer
 import harness
 import windows
-from harness import wait_for
+from harness import PATIENCE, wait_for
 
 DEADLINE = 0.005       # store.timeout, the default
 SLACK = 0.005          # what a decision may take beyond it
@@ -145,8 +145,20 @@ class Rig:
         self.events.append((now, what))
         return now
 
+    def let_run_until(self, when):
+        """The load runs on until then."""
+        wait_for(lambda: time.monotonic() >= when, "time passes", 600)
+
+    def let_run(self, seconds):
+        self.let_run_until(time.monotonic() + seconds)
+
     def metric(self, name, **labels):
         return sum(g.metric(name, **labels) for g in self.gates)
+
+    def fallbacks(self, mode=None):
+        """Decisions that on_failure took."""
+        return sum(self.metric("store_fallback_%s_total" % m)
+                   for m in ((mode,) if mode else ("local", "closed", "open")))
 
     def stores_up(self):
         return int(self.metric("store_up"))
@@ -178,11 +190,12 @@ def stretched(times, outage):
     return times + np.clip(times - start, 0, end - start)
 
 
-def assert_bounded(rule, decisions, events=(), outage=None, extra_bursts=0):
-    """No window holds more than rate x length + burst (+ leases); with an outage, a share for each
-    gate on top, and a burst for each time that the store forgot."""
+def assert_bounded(rule, decisions, events=(), outage=None, more=0):
+    """No window holds more than rate x length + burst (+ leases), and `more`: a burst for each time
+    that the store forgot, and what the gates decided alone.  In an outage each of them has its
+    share of the rate on top, and once its share of the burst."""
     got = decisions.admitted
-    burst = rule.bound + extra_bursts * rule.burst
+    burst = rule.bound + more
     sent, received = got.sent, got.received
     if outage:
         burst += rule.share
@@ -199,3 +212,7 @@ def is_prompt(decisions, calm):
     noise = np.quantile(calm.took, 0.99)
     return (np.quantile(decisions.took, 0.99) <= DEADLINE + SLACK + noise and
             decisions.took.max() < STUCK)
+
+
+def quantiles(decisions):
+    return " ".join("%.2f" % (1e3 * q) for q in np.quantile(decisions.took, [0.5, 0.99, 1]))

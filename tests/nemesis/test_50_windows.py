@@ -12,6 +12,7 @@ from redis_servers import redis_server  # noqa: F401 (a fixture)
 from rig import Rule
 
 CONNECTIONS = 64
+PATIENT = ", timeout: 500ms"  # the machine is full: what is tested is the count
 
 
 # The checker itself.
@@ -83,11 +84,11 @@ def check_clients(rule, decisions, events=()):
 
 
 def hammered(rig, rule, url, requests, clients):
-    rig.start_gates(url, rule, clients=clients)
+    rig.start_gates(url, rule, clients=clients, store=PATIENT)
     decisions = rig.run(c=CONNECTIONS, n=requests, k=clients, w=0)
     assert len(decisions) >= requests
     admitted, owed, judged = check_clients(rule, decisions)
-    assert rig.metric("store_fallbacks_total") == 0 or SANITIZED
+    assert rig.fallbacks() == 0
     assert judged > clients / 2, "the machine was too slow to ask for more than is due"
     assert admitted >= 0.99 * owed, (admitted, owed)
     return decisions
@@ -110,7 +111,7 @@ def test_many_clients_hammer(rig, redis_server, exact, requests):  # noqa: F811
 def test_bursts_around_the_turns_of_seconds(rig, redis_server, exact):  # noqa: F811
     """Where counters per second would start anew."""
     rule = Rule(50, 60, exact=exact)
-    rig.start_gates(redis_server.url, rule)
+    rig.start_gates(redis_server.url, rule, store=PATIENT)
     parts = []
     for _ in range(3):
         wait_for(lambda: 0.93 < time.time() % 1 < 0.97, "a second is about to end")

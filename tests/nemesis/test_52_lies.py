@@ -1,0 +1,160 @@
+"""A Redis that answers wrongly, in pieces, too late or not at all: the gate keeps deciding, in time
+and within its bounds, holds no memory for it, and counts with it again once it is itself."""
+import contextlib
+import time
+
+import pytest
+
+import fake_redis
+import rig as rigs
+from fake_redis import Meddler, says, says_and_waits
+from harness import SANITIZED, wait_for
+from redis_servers import RedisServer, redis_server  # noqa: F401 (a fixture)
+from rig import Rule
+
+LIE = 0.7           # seconds that each lasts
+MEMORY = 32 << 20   # what a gate may grow by while it is lied to
+
+ERRORS = {
+    "LOADING": b"-LOADING Redis is loading the dataset in memory\r\n",
+    "READONLY": b"-READONLY You can't write against a read only replica.\r\n",
+    "OOM": b"-OOM command not allowed when used memory > 'maxmemory'.\r\n",
+    "NOAUTH": b"-NOAUTH Authentication required.\r\n",
+    "NOPERM": b"-NOPERM this user has no permissions to run the 'evalsha' command\r\n",
+    "BUSY": b"-BUSY Redis is busy running a script. You can only call SCRIPT KILL.\r\n",
+    "MISCONF": b"-MISCONF Redis is configured to save RDB snapshots, but it can't.\r\n",
+    "MASTERDOWN": b"-MASTERDOWN Link with MASTER is down.\r\n",
+    "CLUSTERDOWN": b"-CLUSTERDOWN The cluster is down\r\n",
+    "MOVED": b"-MOVED 3999 127.0.0.1:1\r\n",
+    "ASK": b"-ASK 3999 127.0.0.1:1\r\n",
+    "NOSCRIPT": b"-NOSCRIPT No matching script. Please use EVAL.\r\n",
+    "an empty error": b"-\r\n",
+}
+LIES = {
+    "silence": fake_redis.silent,
+    "late": fake_redis.late(0.05),
+    "one too many": fake_redis.twice,
+    "stuck before the end": fake_redis.stuck_after(3),
+    "a status": says(b"+PONG\r\n"),
+    "a number": says(b":1\r\n"),
+    "nil": says(b"$-1\r\n"),
+    "an empty array": says(b"*0\r\n"),
+    "no array": says(b"*-1\r\n"),
+    "strings": says(b"*3\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n"),
+    "too few": says(b"*1\r\n:1\r\n"),
+    "out of range": says(b"*3\r\n:7\r\n:-9223372036854775808\r\n:-1\r\n"),
+    "beyond 64 bits": says(b"*3\r\n:99999999999999999999\r\n:0\r\n:0\r\n"),
+    "another protocol": says(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"),
+    "nothing but line ends": says(b"\r\n" * 100),
+    "a negative length": says(b"$-5\r\n"),
+    "a gigabyte": says_and_waits(b"$1073741824\r\n", b"x" * 65536, 256 << 20),
+    "a gigabyte of items": says_and_waits(b"*1073741824\r\n", b":1\r\n" * 16384, 64 << 20),
+    "deep nesting": says_and_waits(b"*1\r\n" * 100000),
+    "an endless line": says_and_waits(b"+", b"a" * 65536, 64 << 20),
+}
+CASES = {**{"-" + name: says(text) for name, text in ERRORS.items()}, **LIES}
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["exact", "leased"])
+def lied_to(request, tmp_path_factory, upstream_port):
+    """(rig of one gate, what stands between it and its Redis, the rule)"""
+    folder = tmp_path_factory.mktemp("lies")
+    rule = Rule(200, 40, exact=request.param, gates=1)
+    with RedisServer(folder) as server, contextlib.closing(Meddler(server.port)) as between:
+        with contextlib.closing(rigs.Rig(folder, upstream_port)) as rig:
+            rig.start_gates("redis://127.0.0.1:%d" % between.port, rule, count=1)
+            yield rig, between, rule
+            rig.stop()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_lie(lied_to, name):
+    rig, between, rule = lied_to
+    between.misbehave(fake_redis.passes)
+    rig.wait_up()
+    memory = rig.gates[0].resident()
+    rig.load(w=4)
+    started = time.monotonic()
+    rig.let_run(0.3)
+    broken = rig.note("lies: " + name)
+    between.misbehave(CASES[name])
+    rig.wait_down()
+    losses = rig.metric("store_losses_total")
+    rig.let_run_until(broken + LIE)
+    assert rig.metric("store_losses_total") <= losses + 1, "the state flaps"
+    grown = rig.gates[0].resident() - memory
+    mended = rig.note("truth again")
+    between.misbehave(fake_redis.passes)
+    between.break_all()
+    up = rig.wait_up()
+    rig.let_run(0.2)
+    ended = time.monotonic()
+    decisions = rig.finish()
+
+    assert set(decisions.statuses()) <= {200, 429}
+    assert grown < MEMORY or SANITIZED
+    rigs.assert_bounded(rule, decisions, rig.events, (started, up))
+    during = decisions.between(broken, mended)
+    assert len(during.admitted) >= 0.8 * rule.rate * (mended - broken) - rule.burst
+    assert during.took.max() < (rigs.PATIENCE if SANITIZED else rigs.STUCK), rigs.quantiles(during)
+    assert decisions.between(mended, ended).took.max() < (rigs.PATIENCE if SANITIZED else 1)
+
+
+@pytest.mark.parametrize("name", ["-NOAUTH", "-LOADING", "-READONLY", "a gigabyte", "silence",
+                                  "deep nesting", "another protocol"])
+def test_lie_from_the_first_word(lied_to, name):
+    """Handshakes are lied to as well."""
+    rig, between, rule = lied_to
+    between.misbehave(fake_redis.passes)
+    rig.wait_up()
+    memory = rig.gates[0].resident()
+    between.misbehave(CASES[name], honest=())
+    between.break_all()
+    decisions = rig.run(s=LIE, w=4)
+    rig.wait_down()
+    assert rig.gates[0].resident() - memory < MEMORY or SANITIZED
+    between.misbehave(fake_redis.passes)
+    between.break_all()
+    rig.wait_up()
+    assert set(decisions.statuses()) <= {200, 429}
+    rigs.assert_bounded(rule, decisions, rig.events, (0, 1e9))
+    assert len(decisions.admitted) >= 0.8 * rule.rate * LIE - rule.burst
+
+
+PATIENT = ", timeout: 500ms"  # the pieces come from Python, on a busy machine
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_replies_torn_at_every_byte_count(rig, redis_server, exact):  # noqa: F811
+    """In two pieces at each place in turn, and byte by byte: they are right, and taken as such."""
+    rule = Rule(100, 20, exact=exact, gates=1)
+    pieces = []
+    with contextlib.closing(Meddler(redis_server.port)) as between:
+        between.misbehave(fake_redis.torn(pieces), honest=())
+        rig.start_gates("redis://127.0.0.1:%d" % between.port, rule, count=1, store=PATIENT)
+        decisions = rig.run(s=1.5, w=8)
+        assert len(set(pieces)) > 10 or not exact
+        between.misbehave(fake_redis.byte_by_byte, honest=())
+        decisions = rigs.joined([decisions, rig.run(s=1, w=8)])
+        assert rig.fallbacks() == 0
+        rigs.assert_bounded(rule, decisions)
+        assert len(decisions.admitted) >= 0.9 * rule.rate * 2.5
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_connections_cut_at_every_byte(rig, redis_server, exact):  # noqa: F811
+    rule = Rule(100, 20, exact=exact, gates=1)
+    cuts = []
+    with contextlib.closing(Meddler(redis_server.port)) as between:
+        rig.start_gates("redis://127.0.0.1:%d" % between.port, rule, count=1)
+        rig.load(w=10)
+        started = time.monotonic()
+        between.misbehave(fake_redis.cut_after(cuts))
+        wait_for(lambda: len(cuts) >= 16, "a reply was cut everywhere", 60)
+        between.misbehave(fake_redis.passes)
+        up = rig.wait_up()
+        rig.let_run(0.3)
+        decisions = rig.finish()
+    assert set(decisions.statuses()) <= {200, 429}
+    rigs.assert_bounded(rule, decisions, rig.events, (started, up))
+    assert decisions.took.max() < (rigs.PATIENCE if SANITIZED else 1)
