@@ -48,6 +48,8 @@ void config_link_listeners(struct reading *r) {
         config_check_name(r, config_at(n, "name"), all[i].name);
         look_at(r, config_at(tls, "cert"), all[i].tls.cert, false);
         look_at(r, config_at(tls, "key"), all[i].tls.key, true);
+        look_at(r, config_at(tls, "client_ca"), all[i].tls.client_ca, false);
+        look_at(r, config_at(tls, "client_crl"), all[i].tls.client_crl, false);
         if (all[i].address.text.len > 0 &&
             config_address(r, config_at(n, "address"), &all[i].address))
             check_unique(r, n, i);

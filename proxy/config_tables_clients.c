@@ -47,20 +47,33 @@ const struct option config_client_rows[] = {
      .words = config_identify_words,
      .scalar = OPTION_WORD,
      .element_size = sizeof(int),
-     .says = "How clients are told apart: api_key, by a key in a header (an unknown or expired one "
-             "is refused, not taken for none); address, those without a key by their address "
-             "(IPv6: the /64), if `anonymous` allows it."},
+     .says = "How clients are told apart, in this order: mtls, by their certificate; jwt, by a "
+             "signed token; api_key, by a key in a header; address, those who show none of these "
+             "by their address (IPv6: the /64), if `anonymous` allows it. The first of which "
+             "something is shown decides: what does not hold is refused and never taken for "
+             "nothing."},
     {.name = "api_keys",
      .type = OPTION_SECTION,
      .offset = offsetof(struct clients_file, api_keys),
      .rows = api_keys_rows,
      .says = "API keys: needed for, and only for, `identify: [api_key]`."},
+    {.name = "mtls",
+     .type = OPTION_SECTION,
+     .offset = offsetof(struct clients_file, mtls),
+     .rows = config_mtls_rows,
+     .says = "Client certificates: needed for, and only for, `identify: [mtls]`; a listener's "
+             "`tls.client_ca` says who vouches for them."},
+    {.name = "jwt",
+     .type = OPTION_SECTION,
+     .offset = offsetof(struct clients_file, jwt),
+     .rows = config_jwt_rows,
+     .says = "Bearer tokens (JSON Web Tokens): needed for, and only for, `identify: [jwt]`."},
     {.name = "anonymous",
      .type = OPTION_WORD,
      .offset = offsetof(struct clients_file, anonymous),
      .words = anonymous_words,
      .fallback = "deny",
-     .says = "Clients without a key: refused, or, with `address` in `identify`, let in."},
+     .says = "Clients that show nothing: refused, or, with `address` in `identify`, let in."},
     {.name = "pseudonym_key",
      .type = OPTION_SECTION,
      .offset = offsetof(struct clients_file, pseudonym_key),
@@ -75,25 +88,52 @@ static const struct option key_rows[] = {
      .type = OPTION_STRING,
      .offset = offsetof(struct key_file, id),
      .required = true,
-     .says = "Who the client is, at most 128 bytes. Leaves the process only as a pseudonym."},
+     .says =
+         "Who the client is, at most 128 bytes. Leaves the process only as a pseudonym. Several "
+         "keys may have one id: one client with one budget, so that a new key can be handed "
+         "out before the old one ends."},
     {.name = "sha256",
      .type = OPTION_STRING,
      .offset = offsetof(struct key_file, sha256),
      .required = true,
      .says = "SHA-256 of the key, 64 hexadecimal digits (`querygate hash-key` prints it)."},
+    {.name = "group",
+     .type = OPTION_STRING,
+     .offset = offsetof(struct key_file, group),
+     .says = "Name of the group the key belongs to."},
     {.name = "tier",
      .type = OPTION_STRING,
      .offset = offsetof(struct key_file, tier),
-     .says = "Tier of the client: one that some model names in `tiers`."},
+     .says = "Tier of the client: one that some model names in `tiers`. Absent: the group's."},
     {.name = "not_after",
      .type = OPTION_STRING,
      .offset = offsetof(struct key_file, not_after),
-     .says =
-         "Last day the key is good, YYYY-MM-DD, to its end in UTC. Absent: it does not expire."},
+     .says = "Last day the key is good, YYYY-MM-DD, to its end in UTC; the group's, if that is "
+             "earlier. "
+             "Absent in both: it does not expire."},
+    {.type = OPTION_END},
+};
+
+static const struct option group_rows[] = {
+    {.name = "tier",
+     .type = OPTION_STRING,
+     .offset = offsetof(struct group_file, tier),
+     .says = "Tier of its keys that name none."},
+    {.name = "not_after",
+     .type = OPTION_STRING,
+     .offset = offsetof(struct group_file, not_after),
+     .says = "Last day its keys are good, YYYY-MM-DD."},
     {.type = OPTION_END},
 };
 
 const struct option config_key_rows[] = {
+    {.name = "groups",
+     .type = OPTION_MAP,
+     .offset = offsetof(struct keys_file, groups),
+     .max = KEY_GROUPS_MAX,
+     .rows = group_rows,
+     .element_size = sizeof(struct group_file),
+     .says = "What keys have in common, by a name of your choice."},
     {.name = "keys",
      .type = OPTION_LIST,
      .offset = offsetof(struct keys_file, keys),

@@ -14,6 +14,7 @@ static void conn_free(struct parked *p) {
     struct conn *c = (struct conn *)p;
     buf_free(&c->in);
     buf_free(&c->chunked_body);
+    tls_peer_free(c->peer.certificate);
     free(c);
 }
 
@@ -51,6 +52,11 @@ void conn_close(struct conn *c) {
 static void on_handshake(struct conn *c) {
     switch (sock_handshake(&c->sock)) {
     case IO_OK:
+        if (!sock_peer(&c->sock, &c->peer.certificate)) {
+            conn_close(c);
+            return;
+        }
+        c->peer.verified_s = clock_wall_us() / SECONDS(1);
         event_del(&c->writable);
         c->state = CONN_IDLE;
         conn_set_deadline(c, c->worker->config->limits.head_timeout);
@@ -136,8 +142,9 @@ static bool admit(struct worker *w, const struct sockaddr *address) {
 }
 
 void conn_open(struct worker *w, int fd, const struct sockaddr *address, socklen_t len,
-               struct tls_context *tls, const struct front_handler *handler) {
+               int listener, const struct front_handler *handler) {
     const struct limits_conf *limits = &w->config->limits;
+    struct tls_context *tls = listener >= 0 ? w->config->listeners[listener].context : NULL;
     struct conn *c = NULL;
     stats_count(w->stats, COUNT_connections);
     bool counted = w != &w->gate->main;
@@ -156,6 +163,9 @@ void conn_open(struct worker *w, int fd, const struct sockaddr *address, socklen
     c->state = tls != NULL ? CONN_HANDSHAKE : CONN_IDLE;
     memcpy(&c->address, address, len);
     peer_text(address, c->peer.text, sizeof(c->peer.text));
+    c->peer.listener = listener;
+    c->peer.sock = tls != NULL ? &c->sock : NULL;
+    c->peer.verified_under = w->config->serial;
     buf_init(&c->in, READ_BYTES_MAX);
     timer_init(&c->deadline, on_deadline);
     if (!conn_start(c, tls))

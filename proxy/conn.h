@@ -63,9 +63,10 @@ struct conn {
     uint64_t sent;
 };
 
-/* Takes over fd, an accepted connection; tls: NULL for plain.  On failure fd is closed. */
+/* Takes over fd, an accepted connection of the configuration's listener of that index (-1: the
+ * admin listener).  On failure fd is closed. */
 void conn_open(struct worker *w, int fd, const struct sockaddr *address, socklen_t len,
-               struct tls_context *tls, const struct front_handler *handler);
+               int listener, const struct front_handler *handler);
 
 /* Ends the connection now; a request under way is told by `gone`. */
 void conn_close(struct conn *c);

@@ -11,6 +11,7 @@
 #include "chain.h"
 #include "front.h"
 #include "policy.h"
+#include "randomness.h"
 #include "timers.h"
 #include "upstream.h"
 #include "worker.h"
@@ -45,6 +46,7 @@ struct exchange {
     struct predictions predictions;
     struct outgoing out; /* to the upstream, then to the client */
     struct chain chain;
+    struct exchange_random random;
 
     struct upstream *asked; /* a reference to the worker's */
     struct upstream_call *pending;
@@ -59,6 +61,7 @@ struct exchange {
     struct bytes reason;    /* for the client */
     const char *log_reason; /* static: for the log */
     const char *filter;     /* whose verdict ended it; NULL: nobody's */
+    bool hang_up;           /* the connection ends with it */
 };
 
 extern const struct front_handler exchange_handler;

@@ -3,6 +3,7 @@
 #include "base/require.h"
 #include "exchange.h"
 #include "inflate.h"
+#include "jwt.h"
 
 /* Sets how the exchange ends and goes to the reply.  The first reason stands. */
 enum next exchange_refuse(struct exchange *ex, unsigned status, const char *reason) {
@@ -116,36 +117,49 @@ enum next step_shape(struct exchange *ex) {
     return NEXT_MORE;
 }
 
-static void denial(struct exchange *ex, struct reply *r, struct header *challenge) {
+/* The ways to prove oneself by a header, in the policy's order. */
+static uint32_t challenges(struct exchange *ex, struct header out[BY_COUNT]) {
+    const struct clients_conf *conf = &ex->config->clients;
+    struct bytes name = conf->key_header;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < conf->order_count; i++) {
+        struct bytes value = {NULL, 0};
+        if (conf->order[i] == BY_API_KEY)
+            value = arena_printf(ex->arena, "ApiKey header=\"%.*s\"", (int)name.len, name.at);
+        else if (conf->order[i] == BY_JWT && conf->jwt->bearer)
+            value = BYTES_LITERAL("Bearer");
+        if (value.at != NULL)
+            out[count++] = (struct header){BYTES_LITERAL("WWW-Authenticate"), value};
+    }
+    return count;
+}
+
+static void denial(struct exchange *ex, struct reply *r, struct header challenge[BY_COUNT]) {
     ex->out = (struct outgoing){.body_len = 0};
     if (ex->codec->encode_denial(ex->arena, ex->status, ex->reason, &ex->out) != CODEC_OK)
         ex->out = (struct outgoing){.body_len = 0};
     r->retry_after_s = ex->retry_after_ms > 0 ? (ex->retry_after_ms + 999) / 1000 : 0;
     if (ex->status == 401 && ex->out.header_count == 0) {
-        struct bytes name = ex->config->clients.key_header;
-        *challenge = (struct header){
-            BYTES_LITERAL("WWW-Authenticate"),
-            arena_printf(ex->arena, "ApiKey header=\"%.*s\"", (int)name.len, name.at)};
         ex->out.headers = challenge;
-        ex->out.header_count = 1;
+        ex->out.header_count = challenges(ex, challenge);
     }
 }
 
 /* After front_reply nothing of the exchange may be touched: it may be gone. */
 enum next step_reply(struct exchange *ex) {
     struct reply r = {.status = ex->status};
-    struct header challenge;
+    struct header challenge[BY_COUNT];
     require(ex->status != 0);
     timer_stop(&ex->deadline);
     if (ex->log_reason != NULL)
-        denial(ex, &r, &challenge);
+        denial(ex, &r, challenge);
     r.content_type = ex->out.content_type;
     r.headers = ex->out.headers;
     r.header_count = ex->out.header_count;
     r.pieces = ex->out.pieces;
     r.piece_count = ex->out.piece_count;
     r.body_len = ex->out.body_len;
-    r.close = ex->status == 408;
+    r.close = ex->status == 408 || ex->hang_up;
     front_reply(ex->front, &r);
     return NEXT_DONE;
 }

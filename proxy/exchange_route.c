@@ -10,16 +10,19 @@ static enum next unauthenticated(struct exchange *ex, const char *reason) {
 
 enum next step_identify(struct exchange *ex) {
     struct bytes address = front_pseudonym(ex->front->peer, ex->config);
-    const struct identity_request r = {.config = ex->config,
-                                       .message = &ex->front->head->message,
-                                       .peer = ex->front->peer,
-                                       .address = address,
-                                       .marks = &ex->worker->marks,
-                                       .arena = ex->arena,
-                                       .now_s = clock_wall_us() / SECONDS(1)};
+    struct identity_request r = {.config = ex->config,
+                                 .message = &ex->front->head->message,
+                                 .peer = ex->front->peer,
+                                 .address = address,
+                                 .marks = &ex->worker->marks,
+                                 .arena = ex->arena,
+                                 .now_s = clock_wall_us() / SECONDS(1)};
     const char *reason = NULL;
     /* Until a credential proves otherwise, and in the log of a refusal, the address is who asks. */
     ex->client = (struct client){.pseudonym = address, .key = address, .address = address};
+    ex->hang_up = !identity_certificate(&r, &reason);
+    if (ex->hang_up)
+        return unauthenticated(ex, reason);
     switch (identity_establish(&r, &ex->client, &reason)) {
     case IDENTITY_PROVEN:
         ex->client.address = address;

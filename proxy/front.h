@@ -11,6 +11,8 @@
 #include "http1.h"
 #include "policy.h"
 
+struct sock;
+struct tls_peer;
 struct worker;
 struct front;
 
@@ -24,11 +26,17 @@ struct credential_memo {
     char pseudonym[PSEUDONYM_MAX];
 };
 
+/* What a connection is known by. */
 struct peer_name {
     char text[64]; /* "192.0.2.1" or "2001:db8::/64": what stands for the client; never logged */
     char pseudonym[PSEUDONYM_MAX]; /* of it, made on first need */
     uint64_t made_under;           /* serial of the configuration whose key made it; 0: not made */
     struct credential_memo memo;
+    int listener;                 /* its index in the configuration; -1: the admin listener */
+    const struct sock *sock;      /* over TLS; NULL: in clear text */
+    struct tls_peer *certificate; /* NULL: none was shown; the connection's */
+    uint64_t verified_under;      /* serial of the configuration that last found it to hold ... */
+    uint64_t verified_s;          /* ... and when */
 };
 
 struct front_handler {

@@ -4,7 +4,7 @@
 #include "front.h"
 
 const struct identity_method identity_methods[BY_COUNT] = {
-    [BY_MTLS] = {"mtls", NULL, "a client certificate"},
+    [BY_MTLS] = {"mtls", identity_mtls, "a client certificate"},
     [BY_JWT] = {"jwt", identity_jwt, "a bearer token"},
     [BY_API_KEY] = {"api_key", identity_api_key, "an API key"},
     [BY_ADDRESS] = {"address", identity_address, "an address"},

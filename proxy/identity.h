@@ -51,6 +51,11 @@ extern const struct identity_method identity_methods[BY_COUNT]; /* by enum ident
 enum identity_status identity_establish(const struct identity_request *, struct client *out,
                                         const char **reason);
 
+/* The certificate that the connection was opened with goes into r->certificate, if it still holds
+ * under the configuration of this request, and if that asks for certificates at all.  False: it
+ * does not hold, or one is needed and there is none; the connection is of no more use. */
+MUST bool identity_certificate(struct identity_request *r, const char **reason);
+
 /* What a way found of a credential is kept in the connection, so that the next request with the
  * same one costs a keyed hash.  The mark stands for the credential's bytes, the configuration's
  * serial for the keys it was checked by. */

@@ -104,9 +104,7 @@ static bool accept_one(struct listener *l) {
     socklen_t len = sizeof(address);
     int fd = accept4(l->fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
-        struct tls_context *tls =
-            l->index >= 0 ? l->worker->config->listeners[l->index].context : NULL;
-        conn_open(l->worker, fd, (struct sockaddr *)&address, len, tls, l->handler);
+        conn_open(l->worker, fd, (struct sockaddr *)&address, len, l->index, l->handler);
         return true;
     }
     if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {

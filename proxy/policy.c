@@ -29,7 +29,7 @@ void config_unref(struct config *c) {
     arena_free(c->arena);
 }
 
-static bool matches(struct bytes match, struct bytes name) {
+bool name_matches(struct bytes match, struct bytes name) {
     if (match.len == 0 || match.at[match.len - 1] != '*')
         return bytes_eq(match, name);
     size_t prefix = match.len - 1;
@@ -38,7 +38,7 @@ static bool matches(struct bytes match, struct bytes name) {
 
 const struct model *config_model(const struct config *c, struct bytes name) {
     for (uint32_t i = 0; i < c->model_count; i++)
-        if (matches(c->models[i].match, name))
+        if (name_matches(c->models[i].match, name))
             return &c->models[i];
     return NULL;
 }

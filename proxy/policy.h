@@ -28,7 +28,11 @@ struct tls_files {
     struct bytes cert, key; /* PEM paths; both or neither */
     struct bytes ca;        /* upstream: what verifies the server (system's when empty) */
     struct bytes name;      /* upstream: the name to verify (the URL's host when empty) */
+    struct bytes client_ca, client_crl; /* listener: who vouches for clients, what is revoked */
+    int client_certificate;             /* listener: enum client_certificate */
 };
+
+enum client_certificate { CERTIFICATE_REQUIRED, CERTIFICATE_OPTIONAL };
 
 struct listener_conf {
     struct bytes name;
@@ -109,6 +113,17 @@ struct api_key {
     struct client client; /* pseudonym made when the file is read */
 };
 
+/* What a client's certificate says: fields are enum tls_field of tls.h. */
+struct mtls_conf {
+    int name;                  /* whose value is the client */
+    const struct bytes *match; /* names, or prefixes ending in '*', that are let in; none: all */
+    uint32_t match_count;
+    int tier_by;
+    const struct option_pair
+        *tiers; /* value (or prefix and '*') and its tier: the first that fits */
+    uint32_t tier_count;
+};
+
 enum identify_by { BY_MTLS, BY_JWT, BY_API_KEY, BY_ADDRESS, BY_COUNT };
 
 struct clients_conf {
@@ -117,6 +132,7 @@ struct clients_conf {
     struct bytes wanted; /* what is said to clients without a credential: "an API key is needed" */
     bool anonymous;      /* BY_ADDRESS is in order: clients without a credential are let in */
     struct bytes key_header;
+    struct mtls_conf *mtls;     /* BY_MTLS is in order */
     struct jwt_conf *jwt;       /* jwt.h; BY_JWT is in order; freed with the snapshot */
     const struct api_key *keys; /* sorted by sha256 */
     uint32_t key_count;
@@ -178,8 +194,8 @@ struct config {
     uint64_t serial; /* no other snapshot of this process has it; from 1; set by gate_prepare */
     void (*release)(struct config *); /* called before the arena goes; may be NULL */
     struct arena *arena;
-    char sha256[SHA256_HEX]; /* of the file, the key list and the JWKS, one after the other (`cat A B
-                                C | sha256sum`): the policy version in the access log */
+    char sha256[SHA256_HEX]; /* of the file, the key list and the JWKS, one after the other (`cat A
+                                B C | sha256sum`): the policy version in the access log */
     struct bytes path;
     uint64_t workers;        /* 0: one per core */
     struct bytes access_log; /* a path; "-": standard output; empty: none */
@@ -203,6 +219,9 @@ struct config {
 
 struct config *config_ref(struct config *c);
 void config_unref(struct config *c);
+
+/* Is it the name, or does it begin with what stands before the '*' at match's end? */
+bool name_matches(struct bytes match, struct bytes name);
 
 /* The first model whose match fits; NULL: unknown, which is refused. */
 const struct model *config_model(const struct config *c, struct bytes name);

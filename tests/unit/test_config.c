@@ -228,7 +228,7 @@ static const struct {
      "10:32: error: identify: 'api_key' is there twice", NULL},
     {"[api_key, address]", "[address, api_key]", "10:14: error: identify: 'address' must be last",
      NULL},
-    {"[api_key, address]", "[api_key, jwt, address]", "10:23: error: 'jwt' needs the option 'jwt'",
+    {"[api_key, address]", "[api_key, jwt, address]", "10:13: error: 'jwt' needs the option 'jwt'",
      NULL},
     {"[api_key, address]", "[api_key]", "12:14: error: anonymous clients need 'address'",
      "add 'address' to 'identify'"},

@@ -35,6 +35,64 @@ static void test_a_key_ends_with_its_day(void **state) {
     config_unref(c);
 }
 
+/* What a key says itself goes before what its group says, but for the end: the earlier counts. */
+static void test_groups(void **state) {
+    static const struct {
+        const char *name, *tier;
+        uint64_t not_after_s;
+    } wanted[] = {{"a", "gold", 1609459199},
+                  {"b", "lead", 1577923199},
+                  {"c", "gold", 1609459199},
+                  {"d", "lead", 0},
+                  {"e", "gold", 0}};
+    struct buf text;
+    (void)state;
+    buf_init(&text, KIB(4));
+    buf_add_str(&text, "groups: {lab: {tier: gold, not_after: 2020-12-31}, open: {tier: gold}}\n"
+                       "keys:\n");
+    static const char *const more[] = {
+        "group: lab", "group: lab, tier: lead, not_after: 2020-01-01",
+        "group: lab, not_after: 2030-01-01", "tier: lead", "group: open"};
+    for (size_t i = 0; i < 5; i++) {
+        char hex[SHA256_HEX], key[8];
+        snprintf(key, sizeof(key), "k%zu", i);
+        hash_hex(key, hex);
+        buf_printf(&text, "  - {id: %s, sha256: %s, %s}\n", wanted[i].name, hex, more[i]);
+    }
+    buf_add_char(&text, '\0');
+    keys_text = text.at;
+    char *policy = replaced(good_text, "{gold: free}", "{gold: free, lead: free}");
+    struct config *c = must_read(policy);
+    for (size_t i = 0; i < 5; i++) {
+        char key[8];
+        snprintf(key, sizeof(key), "k%zu", i);
+        const struct api_key *k = config_api_key(c, bytes_str(key), 1);
+        assert_non_null(k);
+        assert_string_equal(k->id.at, wanted[i].name);
+        assert_true(bytes_is(k->client.tier, wanted[i].tier));
+        assert_int_equal(k->not_after_s, wanted[i].not_after_s);
+    }
+    config_unref(c);
+    free(policy);
+    buf_free(&text);
+}
+
+/* A new key is handed out before the old one ends: both are one client. */
+static void test_two_keys_of_one_client(void **state) {
+    (void)state;
+    char *text = replaced(hashed, "id: bob, ", "id: alice, tier: gold, ");
+    keys_text = text;
+    struct config *c = must_read(good_text);
+    const struct api_key *one = config_api_key(c, BYTES_LITERAL("alice-has-a-long-key"), 1);
+    const struct api_key *two = config_api_key(c, BYTES_LITERAL("bob-has-one-that-ended"), 1);
+    assert_true(one != NULL && two != NULL && one != two);
+    assert_true(bytes_eq(one->client.pseudonym, two->client.pseudonym));
+    assert_true(bytes_eq(one->client.key, two->client.key));
+    assert_null(config_api_key(c, BYTES_LITERAL("bob-has-one-that-ended"), 1583020800));
+    config_unref(c);
+    free(text);
+}
+
 static void test_many_keys(void **state) {
     struct buf text;
     (void)state;
@@ -82,8 +140,18 @@ static const struct {
      "querygate hash-key prints it"},
     {"keys: [{id: a, sha256: " NOTHING "}]\n", "1:24: error: sha256: this is the hash of no key",
      NULL},
-    {"keys:\n- {id: a, sha256: " A64 "}\n- {id: a, sha256: " B64 "}\n",
-     "3:8: error: a second key with the id 'a', first in line 2", NULL},
+    {"keys:\n- {id: a, sha256: " A64 ", tier: gold}\n- {id: a, sha256: " B64 "}\n",
+     "3:8: error: another tier for 'a' than in line 2", NULL},
+    {"keys: [{id: a, sha256: " A64 ", group: labs}]\ngroups: {lab: {tier: gold}}\n",
+     "1:97: error: there is no group 'labs'", "did you mean 'lab'?"},
+    {"keys: [{id: a, sha256: " A64 ", group: lab}]\n", "1:97: error: there is no group 'lab'",
+     NULL},
+    {"keys: []\ngroups: {lab: {tier: glod}}\n",
+     "2:22: error: no model has a policy for tier 'glod'", "did you mean 'gold'?"},
+    {"keys: []\ngroups: {lab: {not_after: 2027-1-1}}\n", "2:27: error: not_after: expected a day",
+     NULL},
+    {"keys: []\ngroups: {lab: {teir: gold}}\n", "2:16: error: unknown option 'teir'",
+     "did you mean 'tier'?"},
     {"keys:\n- {id: a, sha256: " A64 "}\n- {id: b, sha256: " A64 "}\n",
      "3:19: error: the same key as that of 'a' in line 2", NULL},
     {"keys: [{id: a, sha256: " A64 ", tier: glod}]\n",
@@ -227,6 +295,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_keys_are_found_by_their_hash, reset),
         cmocka_unit_test_setup(test_a_key_ends_with_its_day, reset),
+        cmocka_unit_test_setup(test_groups, reset),
+        cmocka_unit_test_setup(test_two_keys_of_one_client, reset),
         cmocka_unit_test_setup(test_many_keys, reset),
         cmocka_unit_test_setup(test_bad_key_lists, reset),
         cmocka_unit_test_setup(test_an_empty_list_is_allowed, reset),
