@@ -24,15 +24,17 @@ static const char script[] =
     "  return k * whole + (k * part - p) / count, p\n"
     "end\n"
     "local function over(au, ap, bu, bp) return au > bu or (au == bu and ap > bp) end\n"
-    /* The debt: how far the TAT is ahead of now, at most a burst. */
+    /* The debt: how far the TAT is ahead of now, at most a burst; one drawn in to that is written
+     * down even when nothing is taken, or it would be drawn in again and never be paid. */
     "local mu, mp = cost(burst)\n"
-    "local du, dp = 0, 0\n"
+    "local du, dp, drawn = 0, 0, false\n"
     "local rest = tonumber(redis.call('GET', KEYS[1]) or nil)\n"
     "if rest then\n"
     "  dp = math.fmod(rest, count)\n"
     "  du = (redis.call('PEXPIRETIME', KEYS[1]) - 2) * 1000 + (rest - dp) / count - now\n"
     "  if du < 0 then du, dp = 0, 0 end\n"
-    "  if over(du, dp, mu, mp) then du, dp = mu, mp end\n"
+    "  drawn = over(du, dp, mu, mp)\n"
+    "  if drawn then du, dp = mu, mp end\n"
     "end\n"
     "local function add(au, ap)\n"
     "  du, dp = du + au, dp + ap\n"
@@ -73,6 +75,7 @@ static const char script[] =
     "  wait = cu - ru\n"
     "  if cp > rp then wait = wait + 1 end\n"
     "  if wait < 0 then wait = 0 end\n"
+    "  if drawn then store() end\n"
     "  return {fit >= n and 1 or 0, 0, wait}\n"
     "end\n"
     "add(cost(n + granted))\n"
