@@ -20,17 +20,22 @@ struct durable_store {
 
 /* ---- Deciding ---- */
 
-/* key's entry as it stands: what is owed, never before now and never more than the burst. */
-static struct span owed(const struct durable *d, const struct kept *k, const struct demand *demand,
+/* What is owed, never before now.  k, key's entry, may be NULL. */
+static struct span owed(const struct durable *d, struct kept *k, const struct demand *demand,
                         uint64_t now) {
-    struct span tat = {0, 0};
-    if (k != NULL)
-        tat = k->debt.tat;
-    else if (demand->brief && d->crashed)
-        tat.ns = d->start_ns + demand->burst_ns;
-    /* Only a clock that was put back makes the file's debt longer than that. */
-    if (tat.ns > now + demand->burst_ns)
+    struct span tat = k != NULL ? k->debt.tat : (struct span){0, 0};
+    uint64_t spent_ns = d->start_ns + demand->burst_ns;
+    if (demand->brief && d->crashed && tat.ns < spent_ns)
+        tat = (struct span){spent_ns, 0};
+    /* More than the burst is owed only when the file's clock was put back.  What the file then
+     * holds is too much as well, and replaced by the next reservation. */
+    if (tat.ns > now + demand->burst_ns) {
         tat = (struct span){now + demand->burst_ns, 0};
+        if (k != NULL) {
+            k->debt.tat = tat;
+            k->reserved_ns = 0;
+        }
+    }
     return gcra_tat(tat, now, demand->count);
 }
 
@@ -142,7 +147,8 @@ static void on_impatience(struct timer *t) {
     /* Else the answer is in the mailbox, or about to be. */
 }
 
-static enum store_status wait(struct durable_store *s, const struct op *like, uint64_t want_ns) {
+static enum store_status wait_for_disk(struct durable_store *s, const struct op *like,
+                                       uint64_t want_ns) {
     struct op *op = malloc(sizeof(*op));
     if (op == NULL)
         return STORE_FAILED;
@@ -178,9 +184,9 @@ static bool make_demand(const struct durable *d, struct bytes key, const struct 
     return true;
 }
 
-static enum store_status take(struct store *store, struct bytes key, const struct store_rate *rate,
-                              uint64_t n, store_done_fn *done, void *cookie,
-                              struct store_answer *out) {
+static enum store_status durable_take(struct store *store, struct bytes key,
+                                      const struct store_rate *rate, uint64_t n,
+                                      store_done_fn *done, void *cookie, struct store_answer *out) {
     struct durable_store *s = (struct durable_store *)store;
     struct op op = {.done = done, .cookie = cookie, .on_failure = rate->on_failure};
     uint64_t want_ns;
@@ -202,7 +208,7 @@ static enum store_status take(struct store *store, struct bytes key, const struc
     pthread_mutex_unlock(&shard->lock);
 
     if (claim == CLAIM_WANTS_DISK)
-        out->status = wait(s, &op, want_ns);
+        out->status = wait_for_disk(s, &op, want_ns);
     else if (want_ns > 0 && !durable_ask(s->d, (struct request){op.demand.key, want_ns, NULL})) {
         pthread_mutex_lock(&shard->lock);
         durable_unasked(s->d, shard, op.demand.key);
@@ -213,7 +219,7 @@ static enum store_status take(struct store *store, struct bytes key, const struc
     return out->status;
 }
 
-static void cancel(struct store *store, void *cookie) {
+static void durable_cancel(struct store *store, void *cookie) {
     struct durable_store *s = (struct durable_store *)store;
     for (struct list *n = s->pending.next; n != &s->pending; n = n->next) {
         struct op *op = list_object(n, struct op, link);
@@ -226,7 +232,7 @@ static void cancel(struct store *store, void *cookie) {
     }
 }
 
-static void store_free(struct store *store) {
+static void durable_close(struct store *store) {
     struct durable_store *s = (struct durable_store *)store;
     pthread_mutex_lock(&s->d->lock);
     while (!list_empty(&s->pending)) {
@@ -242,9 +248,9 @@ static void store_free(struct store *store) {
 
 static const struct store_ops durable_ops = {
     .name = "durable",
-    .take = take,
-    .cancel = cancel,
-    .free = store_free,
+    .take = durable_take,
+    .cancel = durable_cancel,
+    .free = durable_close,
 };
 
 struct store *durable_open(struct durable *d, struct worker *w) {
@@ -263,7 +269,7 @@ struct loading {
     uint64_t wall_ns, now_ns;
 };
 
-static bool load(void *cookie, const struct record *r) {
+static bool load_debt(void *cookie, const struct record *r) {
     struct loading *l = cookie;
     struct debt *spare;
     uint64_t debt = r->due_ns - l->wall_ns;
@@ -301,7 +307,7 @@ struct durable *durable_new(const struct store_conf *conf, const struct durable_
     /* The wall clock first: what may pass between the two makes the debts longer, not shorter. */
     struct loading l = {.d = d, .wall_ns = clocks->wall_us() * 1000};
     l.now_ns = d->start_ns = clocks->now_ns();
-    if (!state_file_load(d->file, l.wall_ns, load, &l, error, len))
+    if (!state_file_load(d->file, l.wall_ns, load_debt, &l, error, len))
         goto err1;
     if (!durable_start(d)) {
         snprintf(error, len, "store %s: cannot start a thread", d->path);

@@ -129,7 +129,8 @@ struct durable {
     struct state_file *file;
     struct requests batch;
     struct record *records; /* STORE_BATCH_MAX */
-    bool broken;            /* the last write failed */
+    bool broken;            /* writes fail, or did a moment ago */
+    uint64_t failed_ns;     /* when one did last */
     bool rest;              /* the file may hold records to forget */
 };
 

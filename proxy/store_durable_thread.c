@@ -7,7 +7,8 @@
 #include "base/log.h"
 #include "store_durable_private.h"
 
-#define IDLE_S 1 /* without requests, due records are forgotten this often, while there are any */
+#define WELL_AGAIN_NS UINT64_C(2000000000)
+#define IDLE_S        1 /* without requests, due records are forgotten this often, while there are any */
 
 /* ---- The queue ---- */
 
@@ -103,17 +104,21 @@ static void refused(struct durable *d, const struct request *r) {
 
 /* ---- Writing ---- */
 
-/* Said once when it begins, and once when it is over. */
-static void note_state(struct durable *d, const char *why) {
+/* Said once when it begins, and once when records have been written and none failed for a while. */
+static void note_state(struct durable *d, const char *why, size_t count) {
     static const struct alert begins = {
         .rule = "store.disk",
         .severity = ALERT_HIGH,
         .text = "The store cannot write its file: each rule's on_failure decides."};
     static const struct alert ends = {
         .rule = "store.disk", .severity = ALERT_INFO, .text = "The store writes its file again."};
-    if (d->broken == (why != NULL))
+    uint64_t now = d->clocks.now_ns();
+    bool over = why == NULL && count > 0 && now - d->failed_ns >= WELL_AGAIN_NS;
+    if (why != NULL)
+        d->failed_ns = now;
+    if (d->broken ? !over : why == NULL)
         return;
-    d->broken = why != NULL;
+    d->broken = !d->broken;
     if (d->broken)
         log_line(LOG_ERROR, "store %s: %s; each rule's on_failure decides", d->path, why);
     else
@@ -135,7 +140,7 @@ static void write_part(struct durable *d, const struct request *r, size_t count)
             .key = r[i].key, .kind = RECORD_DEBT, .due_ns = wall_at(d, r[i].want_ns)};
     const char *why =
         state_file_write(d->file, d->records, count, d->clocks.wall_us() * 1000, &d->rest);
-    note_state(d, why);
+    note_state(d, why, count);
     for (size_t i = 0; i < count; i++)
         if (why == NULL)
             granted(d, &r[i]);
