@@ -8,8 +8,10 @@
 #define QG_FILTER_H
 
 #include "../proto/predictions.h"
+#include "base/bits.h"
 #include "base/buf.h"
 #include "base/option.h"
+#include "base/pools.h"
 #include "store.h"
 #include "verdict.h"
 
@@ -23,6 +25,13 @@ struct client {
     struct bytes tier;      /* empty: none */
 };
 
+/* Where noise comes from; this worker's, and under the key of the exchange's policy version. */
+struct randomness {
+    struct bits *fresh;        /* never the same twice */
+    struct bit_source *sticky; /* the same for the same context */
+    struct pools *pools;       /* samples drawn ahead */
+};
+
 /* One filter's view of one query; valid until on_close returns. */
 struct filter_call {
     struct exchange *exchange; /* opaque; for filter_resume */
@@ -34,6 +43,7 @@ struct filter_call {
     void *state;         /* state_size zeroed bytes, this filter's in this exchange */
     struct arena *arena; /* the exchange's */
     struct store *store;
+    const struct randomness *random;
     uint64_t now_us;
 };
 

@@ -64,10 +64,14 @@ bool worker_open(struct worker *w, struct gate *gate, unsigned index, struct con
         goto err4;
     if ((w->stats = stats_new()) == NULL)
         goto err5;
+    if (!random_open(&w->random))
+        goto err6;
     w->marks = crypto_hash_key();
     w->config = config_ref(config);
     access_log_init(&w->log, w);
     return true;
+err6:
+    stats_free(w->stats);
 err5:
     free(w->scratch);
 err4:
@@ -90,6 +94,7 @@ void worker_close(struct worker *w) {
     while (w->spare > 0)
         arena_free(w->arenas[--w->spare]);
     config_unref(w->config);
+    random_close(&w->random);
     stats_free(w->stats);
     free(w->scratch);
     event_free(w->reaper);

@@ -24,8 +24,8 @@ MAY_INCLUDE = [
                           "proto/predictions.h", "proxy/base/*"]),
     ("filters/detect.c", ["filters/detect/*", "proxy/filter.h", "proxy/verdict.h", "proxy/store.h",
                           "proto/predictions.h", "proxy/base/*"]),
-    ("filters/*", ["proxy/filter.h", "proxy/verdict.h", "proxy/store.h", "proto/predictions.h",
-                   "proxy/base/*"]),
+    ("filters/*", ["filters/*.h", "proxy/filter.h", "proxy/verdict.h", "proxy/store.h",
+                   "proto/predictions.h", "proxy/base/*"]),
     ("proxy/*", ["proxy/*", "filters/filters.def", "proto/*"]),
     ("tests/*", ["*"]),
 ]
@@ -34,7 +34,8 @@ MAY_INCLUDE = [
 EVENT_DRIVEN = ["main", "worker", "mailbox", "listen*", "conn*", "front*", "upstream*", "exchange*",
                 "admin*", "health*", "http_client*", "timer*", "signals", "tls*", "wire*", "redis*"]
 LIBRARIES = [
-    ("openssl/", ["proxy/tls*.[ch]", "proxy/crypto.c", "proxy/crypto_sign.c"]),
+    ("openssl/", ["proxy/tls*.[ch]", "proxy/crypto.c", "proxy/crypto_sign.c",
+                  "proxy/crypto_stream.c"]),
     ("emmintrin.h", ["proxy/base/os.h"]),
     ("event2/", ["proxy/%s.[ch]" % name for name in EVENT_DRIVEN]),
     ("event.h", []),
