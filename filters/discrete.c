@@ -1,0 +1,120 @@
+#include "discrete.h"
+
+#include "../proxy/base/require.h"
+
+#define TERMS_MAX   (1u << 20) /* reached with probability below 1 / TERMS_MAX! */
+#define STEPS_MAX   (1u << 13) /* of a geometric variable: exp(-8192) */
+#define SPREAD_MAX  1024       /* scales from 0 to a sample: exp(-1024) */
+#define NARROW_BITS 62
+
+struct ratio ratio_reduce(struct ratio r) {
+    uint64_t a = r.num, b = r.den;
+    while (b != 0) {
+        uint64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a > 1 ? (struct ratio){r.num / a, r.den / a} : r;
+}
+
+bool distribution_valid(const struct distribution *d) {
+    struct ratio r = d->parameter;
+    if (r.num == 0 || r.den == 0)
+        return false;
+    if (d->kind == DISCRETE_LAPLACE)
+        return r.num <= LAPLACE_PART_MAX && r.den <= LAPLACE_PART_MAX;
+    return r.num <= GAUSSIAN_NUM_MAX && r.den <= GAUSSIAN_DEN_MAX &&
+           r.num / r.den <= GAUSSIAN_SIZE_MAX;
+}
+
+/* n / d bit by bit against random bits: the first that differs decides, after two on average, and
+ * no quotient is ever rounded. */
+static bool bernoulli_narrow(struct bits *b, uint64_t n, uint64_t d) {
+    while (n != 0) {
+        n <<= 1;
+        bool bit = n >= d;
+        n -= bit ? d : 0;
+        if ((bits_take(b, 1) != 0) != bit)
+            return bit;
+    }
+    return false;
+}
+
+static bool bernoulli_wide(struct bits *b, wide n, wide d) {
+    while (n != 0) {
+        n <<= 1;
+        bool bit = n >= d;
+        n -= bit ? d : 0;
+        if ((bits_take(b, 1) != 0) != bit)
+            return bit;
+    }
+    return false;
+}
+
+bool draw_bernoulli(struct bits *b, wide n, wide d) {
+    require(d > 0 && n <= d && d >> 126 == 0);
+    if (n == d)
+        return true;
+    return d >> NARROW_BITS == 0 ? bernoulli_narrow(b, (uint64_t)n, (uint64_t)d)
+                                 : bernoulli_wide(b, n, d);
+}
+
+/* Algorithm 1 for n <= d: the alternating series of exp, a term a step. */
+static bool bernoulli_exp_unit(struct bits *b, wide n, wide d) {
+    unsigned k = 1;
+    while (k < TERMS_MAX && draw_bernoulli(b, n, d * k))
+        k++;
+    return k % 2 == 1;
+}
+
+bool draw_bernoulli_exp(struct bits *b, wide n, wide d) {
+    require(d > 0 && d >> 106 == 0);
+    for (; n > d; n -= d)
+        if (!bernoulli_exp_unit(b, 1, 1))
+            return false;
+    return bernoulli_exp_unit(b, n, d);
+}
+
+/* Algorithm 2. */
+static int64_t draw_laplace(struct bits *b, struct ratio scale) {
+    for (;;) {
+        uint64_t u = bits_below(b, scale.num), v = 0;
+        if (!draw_bernoulli_exp(b, u, scale.num))
+            continue;
+        while (v < STEPS_MAX && bernoulli_exp_unit(b, 1, 1))
+            v++;
+        uint64_t x = (u + scale.num * v) / scale.den;
+        bool negative = bits_take(b, 1) != 0;
+        if (negative && x == 0)
+            continue;
+        return negative ? -(int64_t)x : (int64_t)x;
+    }
+}
+
+static uint64_t root_floor(uint64_t n) {
+    uint64_t root = 0;
+    for (uint64_t bit = 1ull << 31; bit != 0; bit >>= 1)
+        if ((root + bit) * (root + bit) <= n)
+            root += bit;
+    return root;
+}
+
+/* Algorithm 3: a Laplace of scale t, kept with exp(-(|y| - sigma^2 / t)^2 / (2 sigma^2)). */
+static int64_t draw_gaussian(struct bits *b, struct ratio square) {
+    uint64_t t = root_floor(square.num / square.den) + 1;
+    for (;;) {
+        int64_t y = draw_laplace(b, (struct ratio){t, 1});
+        uint64_t size = (uint64_t)(y < 0 ? -y : y);
+        if (size > t * SPREAD_MAX)
+            continue;
+        wide a = (wide)size * square.den * t, p = square.num;
+        wide gap = a > p ? a - p : p - a;
+        if (draw_bernoulli_exp(b, gap * gap, 2 * p * square.den * t * t))
+            return y;
+    }
+}
+
+int64_t distribution_draw(const struct distribution *d, struct bits *b) {
+    return d->kind == DISCRETE_LAPLACE ? draw_laplace(b, d->parameter)
+                                       : draw_gaussian(b, d->parameter);
+}
