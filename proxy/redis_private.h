@@ -114,6 +114,7 @@ struct redis {
     unsigned node_count;
     const struct redis_role *role; /* of the nodes' links */
     struct list due, failed;
+    int timer; /* CLOCK_MONOTONIC, for the first deadline */
     struct event deadline, deliver;
     uint32_t count; /* commands */
     size_t bytes;
