@@ -179,14 +179,17 @@ static void take_algorithms(struct reading *r, const struct yaml_node *section,
     const struct option_list *listed = &r->file->clients.jwt.algorithms;
     const struct yaml_node *n = config_at(section, "algorithms")->first;
     const int *words = listed->at;
-    for (int i = 0; i < SIGN_COUNT; i++)
-        conf->algorithms[i] = listed->count == 0;
+    bool understood = listed->count > 0;
     for (uint32_t i = 0; i < listed->count && n != NULL; i++, n = n->next) {
-        if (conf->algorithms[words[i]])
+        understood = understood && bytes_is(n->text, sign_names[words[i]]);
+        if (understood && conf->algorithms[words[i]])
             diagnostics_add(&r->d, n->place, n->width, NULL, "algorithms: '%s' is there twice",
                             n->text.at);
         conf->algorithms[words[i]] = true;
     }
+    /* What was not understood must not make keys look useless as well. */
+    for (int i = 0; i < SIGN_COUNT && !understood; i++)
+        conf->algorithms[i] = true;
 }
 
 void config_link_jwt(struct reading *r, const struct yaml_node *clients) {

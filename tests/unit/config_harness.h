@@ -46,6 +46,7 @@ static const char good_keys[] = "keys:\n"
 
 static const char *keys_text;      /* NULL: keys.yaml is not there */
 static const char *pseudonym_text; /* of p.key */
+static const char *jwks_json;      /* of jwks.json */
 static const char *unsafe_path;    /* a secret that others may read */
 
 static void hash_hex(const char *key, char out[SHA256_HEX]) {
@@ -88,6 +89,8 @@ static const char *fake_load(const char *path, bool secret, struct buf *out,
         text = keys_text;
     if (strcmp(name, "/p.key") == 0)
         text = pseudonym_text;
+    if (strcmp(name, "/jwks.json") == 0)
+        text = jwks_json;
     if (text == NULL)
         return "No such file or directory";
     if (out != NULL)
