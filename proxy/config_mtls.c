@@ -32,6 +32,7 @@ const struct option config_mtls_rows[] = {
      .type = OPTION_WORD,
      .offset = offsetof(struct mtls_file, name),
      .required = true,
+     .min = 1,
      .words = name_words,
      .says = "What of the certificate is the client: its one alternative name of a kind, or its "
              "one common name. A certificate with none or several of it, or with one that holds "
@@ -115,7 +116,7 @@ void config_link_mtls(struct reading *r, const struct yaml_node *clients) {
     if (conf == NULL)
         return;
     r->c->clients.mtls = conf;
-    conf->name = r->file->clients.mtls.name;
+    conf->name = r->file->clients.mtls.name > 0 ? r->file->clients.mtls.name - 1 : 0;
     take_match(r, section, conf);
     take_tiers(r, section, conf);
     if (!asked)

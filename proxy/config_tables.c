@@ -75,10 +75,10 @@ static const struct option listener_tls_rows[] = {
     {.name = "client_certificate",
      .type = OPTION_WORD,
      .offset = offsetof(struct tls_files, client_certificate),
-     .fallback = "require",
+     .min = CERTIFICATE_REQUIRED,
      .words = client_certificate_words,
      .says = "With client_ca: require, no query without a certificate; optional, clients may "
-             "identify otherwise, but a certificate that is shown must hold."},
+             "identify otherwise, but a certificate that is shown must hold. Absent: require."},
     {.type = OPTION_END},
 };
 

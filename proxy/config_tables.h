@@ -48,7 +48,7 @@ struct mtls_tier_file {
     struct option_list values; /* struct option_pair */
 };
 struct mtls_file {
-    int name;                 /* as enum tls_field */
+    int name;                 /* 1 + enum tls_field; 0: absent */
     struct option_list match; /* struct bytes */
     struct mtls_tier_file tier;
 };
@@ -123,7 +123,7 @@ extern const struct option config_client_rows[]; /* of struct clients_file */
 extern const struct option config_mtls_rows[];   /* config_mtls.c: of struct mtls_file */
 extern const struct option config_jwt_rows[];    /* config_jwt.c: of struct jwt_file */
 extern const struct option config_key_rows[];    /* of struct keys_file */
-extern const struct option config_store_rows[]; /* of struct store_conf */
+extern const struct option config_store_rows[];  /* of struct store_conf */
 
 extern const struct option config_noise_rows[]; /* of struct noise_file */
 

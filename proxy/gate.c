@@ -42,8 +42,7 @@ static struct tls_context *server_context(const struct tls_files *f, char *error
                                            .key = f->key,
                                            .client_ca = f->client_ca,
                                            .client_crl = f->client_crl,
-                                           .required =
-                                               f->client_certificate == CERTIFICATE_REQUIRED};
+                                           .required = f->client_certificate != CERTIFICATE_OPTIONAL};
     return tls_server_context(&files, error, len);
 }
 

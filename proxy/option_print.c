@@ -78,6 +78,8 @@ static bool absent(const struct option *row, const void *value) {
     case OPTION_SIZE:
     case OPTION_DURATION:
         return row->min > 0 && *(const uint64_t *)value == 0;
+    case OPTION_WORD:
+        return row->min > 0 && *(const int *)value == 0;
     case OPTION_SECTION:
         for (const struct option *r = row->rows; r->type != OPTION_END; r++)
             if (r->required && absent(r, field(value, r)))

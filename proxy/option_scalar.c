@@ -202,11 +202,16 @@ static bool parse_rate(struct bytes text, struct rate *out, struct scalar_error 
     return false;
 }
 
+/* min of a list or map counts its elements. */
+static int first_word(const struct option *row) {
+    return row->type == OPTION_WORD ? (int)row->min : 0;
+}
+
 static bool parse_word(const struct option *row, struct bytes text, int *out,
                        struct scalar_error *error) {
     for (int i = 0; row->words[i] != NULL; i++)
         if (bytes_is(text, row->words[i])) {
-            *out = i;
+            *out = first_word(row) + i;
             return true;
         }
     error->words = row->words;
@@ -300,7 +305,7 @@ void option_format(const struct option *row, const void *value, struct buf *out)
         format_rate(value, out);
         break;
     case OPTION_WORD:
-        buf_add_str(out, row->words[*(const int *)value]);
+        buf_add_str(out, row->words[*(const int *)value - first_word(row)]);
         break;
     default:
         buf_add_bytes(out, *(const struct bytes *)value);

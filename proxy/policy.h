@@ -32,7 +32,7 @@ struct tls_files {
     int client_certificate;             /* listener: enum client_certificate */
 };
 
-enum client_certificate { CERTIFICATE_REQUIRED, CERTIFICATE_OPTIONAL };
+enum client_certificate { CERTIFICATE_UNSAID, CERTIFICATE_REQUIRED, CERTIFICATE_OPTIONAL };
 
 struct listener_conf {
     struct bytes name;

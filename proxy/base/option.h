@@ -45,7 +45,8 @@ struct option {
     const char *name;
     enum option_type type;
     size_t offset;        /* of the field in the module's struct */
-    double min, max;      /* COUNT, REAL, SIZE, DURATION (us); max 0: no upper bound */
+    double min, max;      /* COUNT, REAL, SIZE, DURATION (us); max 0: no upper bound.  WORD: min
+                             is the value of the first word; above 0, 0 is left for absent */
     const char *fallback; /* default as it would be written in YAML; NULL: zero */
     bool required;
     const char *const *words;  /* WORD: the allowed ones, NULL-terminated */

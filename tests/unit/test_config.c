@@ -229,7 +229,7 @@ static const struct {
     {"[api_key, address]", "[address, api_key]", "10:14: error: identify: 'address' must be last",
      NULL},
     {"[api_key, address]", "[api_key, jwt, address]", "10:13: error: 'jwt' needs the option 'jwt'",
-     NULL},
+     "jwt: {jwks: "},
     {"[api_key, address]", "[api_key]", "12:14: error: anonymous clients need 'address'",
      "add 'address' to 'identify'"},
     {"allow", "deny", "10:13: error: 'address' has no use while", "anonymous: allow, or take"},
