@@ -20,6 +20,8 @@ struct resp {
     bool error;
 };
 
+enum { FRAMING_MAX = 32 }; /* around a text: type, length, line ends */
+
 static struct resp *resp_of(const redisReadTask *task) {
     return task->privdata;
 }
@@ -47,6 +49,8 @@ static void *create_string(const redisReadTask *task, char *at, size_t len) {
             return NULL; /* A reply is good or an error, not both. */
         r->error = true;
     }
+    if (len > r->limits->bytes - r->texts.len)
+        return NULL;
     struct redis_value value = {
         .type = REDIS_TEXT, .integer = (int64_t)r->texts.len, .text.len = len};
     buf_add(&r->texts, at, len);
@@ -137,7 +141,7 @@ static bool bulk_is_too_long(const struct resp *r) {
 }
 
 static bool is_over(const struct resp *r) {
-    return r->reader->len - r->reader->pos + r->texts.len > r->limits->bytes || bulk_is_too_long(r);
+    return r->reader->len - r->reader->pos > r->limits->bytes + FRAMING_MAX || bulk_is_too_long(r);
 }
 
 static void hand_out(struct resp *r, struct redis_reply *out) {
@@ -164,8 +168,6 @@ enum resp_status resp_next(struct resp *r, const struct resp_limits *limits,
     if (whole == NULL)
         return is_over(r) ? RESP_BROKEN : RESP_MORE;
     require(r->count > 0);
-    if (r->texts.len > limits->bytes)
-        return RESP_BROKEN;
     hand_out(r, out);
     return r->error ? RESP_ERROR : RESP_REPLY;
 }
