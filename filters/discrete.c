@@ -5,7 +5,8 @@
 #define TERMS_MAX   (1u << 20) /* reached with probability below 1 / TERMS_MAX! */
 #define STEPS_MAX   (1u << 13) /* of a geometric variable: exp(-8192) */
 #define SPREAD_MAX  1024       /* scales from 0 to a sample: exp(-1024) */
-#define NARROW_BITS 62
+#define DIGIT_BITS  16
+#define NARROW_BITS (64 - DIGIT_BITS)
 
 struct ratio ratio_reduce(struct ratio r) {
     uint64_t a = r.num, b = r.den;
@@ -27,19 +28,19 @@ bool distribution_valid(const struct distribution *d) {
            r.num / r.den <= GAUSSIAN_SIZE_MAX;
 }
 
-/* n / d bit by bit against random bits: the first that differs decides, after two on average, and
- * no quotient is ever rounded. */
+/* n / d digit by digit against random digits of base 2^16: the first that differs decides, nearly
+ * always the first, and no quotient is ever rounded. */
 static bool bernoulli_narrow(struct bits *b, uint64_t n, uint64_t d) {
     while (n != 0) {
-        n <<= 1;
-        bool bit = n >= d;
-        n -= bit ? d : 0;
-        if ((bits_take(b, 1) != 0) != bit)
-            return bit;
+        uint64_t digit = (n << DIGIT_BITS) / d, drawn = bits_take(b, DIGIT_BITS);
+        if (drawn != digit)
+            return drawn < digit;
+        n = (n << DIGIT_BITS) % d;
     }
     return false;
 }
 
+/* The same in base 2, which needs no division. */
 static bool bernoulli_wide(struct bits *b, wide n, wide d) {
     while (n != 0) {
         n <<= 1;

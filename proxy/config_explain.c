@@ -217,6 +217,27 @@ static bool has_filter(const struct policy *p, const char *name) {
     return false;
 }
 
+/* Noise and what stands in for labels: any filter that draws. */
+static bool is_noisy(const struct policy *p) {
+    return has_filter(p, "noise") || has_filter(p, "randomize") || has_filter(p, "value") ||
+           has_filter(p, "embedding");
+}
+
+static void say_privacy(const struct view *v) {
+    struct buf *out = v->out;
+    if (!is_noisy(v->policy) || v->policy->observe) {
+        buf_add_str(out, "- there is no differential privacy in this policy: no noise is added and "
+                         "no privacy budget is kept\n");
+        return;
+    }
+    buf_add_str(out, "- an epsilon above is one answer's: no privacy budget is kept, so a client "
+                     "that asks n different questions is promised n times it, which soon is "
+                     "nothing\n");
+    if (!v->c->noise.lasting)
+        buf_add_str(out, "- without noise_key sticky noise is drawn anew with every start, and "
+                         "other gates draw differently: each is one more answer to average\n");
+}
+
 /* The sentences an operator would rather not read, and needs to. */
 static void say_limits(const struct view *v) {
     struct buf *out = v->out;
@@ -228,9 +249,8 @@ static void say_limits(const struct view *v) {
     if (v->policy->relay)
         buf_add_str(out, "- relayed bodies are not looked at: scores, embeddings and undeclared "
                          "outputs all leave\n");
-    buf_add_str(out, "- there is no differential privacy in this policy: no noise is added and no "
-                     "privacy budget is kept\n"
-                     "- a top class or label that leaves is exact: it still shows the gap between "
+    say_privacy(v);
+    buf_add_str(out, "- a top class or label that leaves is exact: it still shows the gap between "
                      "training and test accuracy, which label-only membership inference uses, and "
                      "enough of them copy the model\n");
     if (!has_filter(v->policy, "rate_limit"))

@@ -26,8 +26,6 @@ struct keyed_source {
     struct bit_source source;
     struct keyed_stream *stream;
     struct bytes key;
-    unsigned char digest_key[32]; /* made of key when derived */
-    bool derived;
 };
 void keyed_source_init(struct keyed_source *, struct keyed_stream *, struct bytes key);
 

@@ -21,7 +21,7 @@ struct bits {
 struct bit_source {
     /* Good until the next open. */
     struct bits *(*open)(struct bit_source *, struct bytes context);
-    /* What stands for long data in a context: a keyed digest. */
+    /* What stands for long data in a context: no two data have the same. */
     void (*digest)(struct bit_source *, struct bytes data, unsigned char out[32]);
 };
 

@@ -91,20 +91,6 @@ static void key_and_context_choose_the_stream(void **unused) {
     assert_true(v != first_word("key", "Context"));
 }
 
-static void a_digest_is_not_a_streams_key(void **unused) {
-    (void)unused;
-    unsigned char digest[32], again[32], key[32];
-    struct keyed_source k;
-    keyed_source_init(&k, NULL, BYTES_LITERAL("key"));
-    k.source.digest(&k.source, BYTES_LITERAL("data"), digest);
-    k.source.digest(&k.source, BYTES_LITERAL("data"), again);
-    crypto_hmac_sha256(BYTES_LITERAL("key"), BYTES_LITERAL("data"), key);
-    assert_memory_equal(digest, again, 32);
-    assert_memory_not_equal(digest, key, 32);
-    k.source.digest(&k.source, BYTES_LITERAL("datb"), again);
-    assert_memory_not_equal(digest, again, 32);
-}
-
 static void fresh_streams_differ_and_go_on(void **unused) {
     (void)unused;
     static unsigned char a[3 * REFILL], b[3 * REFILL];
@@ -165,7 +151,6 @@ int main(void) {
         cmocka_unit_test(elements_do_not_depend_on_the_order),
         cmocka_unit_test(streams_are_as_specified),
         cmocka_unit_test(key_and_context_choose_the_stream),
-        cmocka_unit_test(a_digest_is_not_a_streams_key),
         cmocka_unit_test(fresh_streams_differ_and_go_on),
         cmocka_unit_test(used_bytes_are_wiped),
         cmocka_unit_test(a_child_draws_its_own),
