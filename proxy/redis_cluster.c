@@ -19,19 +19,18 @@ void redis_member_lost(struct redis_link *l) {
     refresh(l->redis);
 }
 
-/* A node that is connected; then, those of the configuration in turn, and the others. */
+/* A node that is connected; else one of the configuration and one of the map by turns. */
 static const struct redis_node *whom_to_ask(struct redis *r) {
-    unsigned turn = r->cursor++, servers = r->conf->server_count;
+    unsigned turn = r->cursor++, seeds = r->conf->server_count;
     for (unsigned i = 0; i < r->node_count; i++) {
         struct redis_node *n = r->nodes[(turn + i) % r->node_count];
         struct redis_link *l = n != NULL ? redis_node_link(n, 0) : NULL;
         if (l != NULL && l->state == LINK_READY)
             return n;
     }
-    turn %= servers + r->node_count;
-    if (turn >= servers && r->nodes[turn - servers] != NULL)
-        return r->nodes[turn - servers];
-    redis_node_configured(&r->peer, &r->conf->servers[turn % servers].address);
+    if (turn % 2 == 1 && r->node_count > 0 && r->nodes[turn / 2 % r->node_count] != NULL)
+        return r->nodes[turn / 2 % r->node_count];
+    redis_node_configured(&r->peer, &r->conf->servers[turn / 2 % seeds].address);
     return &r->peer;
 }
 
@@ -103,7 +102,6 @@ static const char *read_range(struct redis_link *l, const struct redis_value *v,
     unsigned owner = node_at(r, &address);
     if (owner == NO_NODE)
         return "it has more nodes than can be used";
-    r->nodes[owner]->named = true;
     for (int64_t slot = v[1].integer; slot <= v[2].integer; slot++)
         owners[slot] = (uint16_t)owner;
     return NULL;
@@ -119,6 +117,23 @@ static const char *read_ranges(struct redis_link *l, const struct redis_reply *r
     return NULL;
 }
 
+/* Nodes that have no slots go, but for those that redirects still name: a node that takes its first
+ * slots over is in no map. */
+static void drop_nodes(struct redis *r) {
+    bool named[REDIS_NODES_MAX] = {false};
+    uint64_t now = clock_us();
+    for (unsigned slot = 0; slot < REDIS_SLOTS; slot++)
+        if (r->owners[slot] != NO_NODE)
+            named[r->owners[slot]] = true;
+    for (unsigned i = 0; i < r->node_count; i++) {
+        struct redis_node *n = r->nodes[i];
+        if (n == NULL || named[i] || (n->redirected != 0 && now - n->redirected < REDIS_NODE_KEEP))
+            continue;
+        r->nodes[i] = NULL;
+        redis_node_free(n);
+    }
+}
+
 const char *redis_map_hear(struct redis_link *l, const struct redis_reply *reply) {
     struct redis *r = l->redis;
     if (!reply->array || reply->count == 0)
@@ -128,37 +143,21 @@ const char *redis_map_hear(struct redis_link *l, const struct redis_reply *reply
         return "no memory for its slots";
     for (unsigned i = 0; i < REDIS_SLOTS; i++)
         owners[i] = NO_NODE;
-    for (unsigned i = 0; i < r->node_count; i++)
-        if (r->nodes[i] != NULL)
-            r->nodes[i]->named = false;
     const char *why = read_ranges(l, reply, owners);
-    if (why != NULL) {
-        free(owners);
-        return why;
+    if (why == NULL) {
+        uint16_t *old = r->owners;
+        r->owners = owners;
+        owners = old;
     }
-    free(r->owners);
-    r->owners = owners;
-    return NULL;
-}
-
-/* Nodes that the new map does not name go, but for those that redirects still name: a node that
- * takes its first slots over is in no map. */
-static void drop_nodes(struct redis *r) {
-    uint64_t now = clock_us();
-    for (unsigned i = 0; i < r->node_count; i++) {
-        struct redis_node *n = r->nodes[i];
-        if (n == NULL || n->named || (n->redirected != 0 && now - n->redirected < REDIS_NODE_KEEP))
-            continue;
-        r->nodes[i] = NULL;
-        redis_node_free(n);
-    }
+    free(owners);
+    drop_nodes(r); /* Of the old map; or of the one that was refused. */
+    return why;
 }
 
 void redis_map_ready(struct redis_link *l) {
     struct redis *r = l->redis;
     redis_link_hang_up(l);
     l->attempts = 0;
-    drop_nodes(r);
     for (unsigned i = 0; i < r->node_count; i++)
         if (r->nodes[i] != NULL)
             dial_idle(r->nodes[i]);

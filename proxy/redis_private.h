@@ -100,7 +100,6 @@ struct redis_node {
     struct bytes name; /* for TLS and for people: in the configuration, or text */
     char text[REDIS_ADDRESS_TEXT];
     bool known;          /* the address is set */
-    bool named;          /* Cluster: by the newest map */
     uint64_t redirected; /* us: Cluster: when a redirect last named it */
     struct redis_link *links[REDIS_CONNECTIONS];
 };
