@@ -91,25 +91,20 @@ void durable_unasked(struct durable *d, struct debt_shard *s, struct hash128 key
 
 /* ---- Queries that wait ---- */
 
-/* What on_failure says of a query that the file cannot vouch for. */
-static void fall_back(struct durable_store *s, const struct op *op, struct store_answer *out) {
-    struct debt_shard *shard = debts_shard(&s->d->debts, op->demand.key);
-    enum counter counter = COUNT_store_fallback_closed;
+/* The file cannot vouch for a query.  What `local` then admits is owed here as well, so that it
+ * gives no second burst; the other words of on_failure are the guard's. */
+static void fall_back(struct durable_store *s, const struct demand *demand,
+                      struct store_answer *out) {
+    struct debt_shard *shard = debts_shard(&s->d->debts, demand->key);
     uint64_t want_ns;
+    if (demand->on_failure != STORE_LOCAL)
+        return;
     *out = (struct store_answer){.status = STORE_DONE, .fallback = true};
-    if (op->on_failure == STORE_LOCAL) {
-        counter = COUNT_store_fallback_local;
-        pthread_mutex_lock(&shard->lock);
-        durable_claim(s->d, shard, &op->demand, true, out, &want_ns);
-        pthread_mutex_unlock(&shard->lock);
-    } else if (op->on_failure == STORE_OPEN) {
-        counter = COUNT_store_fallback_open;
-        out->admitted = true;
-    } else {
-        out->status = STORE_FAILED;
-    }
+    pthread_mutex_lock(&shard->lock);
+    durable_claim(s->d, shard, demand, true, out, &want_ns);
+    pthread_mutex_unlock(&shard->lock);
     stats_count(s->w->stats, COUNT_store_failures);
-    stats_count(s->w->stats, counter);
+    stats_count(s->w->stats, COUNT_store_fallback_local);
 }
 
 /* The op is answered; its memory may still be with the storage thread. */
@@ -121,7 +116,7 @@ static void answer(struct op *op, struct store_answer *out) {
         return; /* cancelled */
     op->done = NULL;
     if (out->status == STORE_FAILED)
-        fall_back(s, op, out);
+        fall_back(s, &op->demand, out);
     done(op->cookie, out);
 }
 
@@ -147,14 +142,13 @@ static void on_impatience(struct timer *t) {
     /* Else the answer is in the mailbox, or about to be. */
 }
 
-static enum store_status wait_for_disk(struct durable_store *s, const struct op *like,
-                                       uint64_t want_ns) {
+static enum store_status wait_for_disk(struct durable_store *s, const struct demand *demand,
+                                       store_done_fn *done, void *cookie, uint64_t want_ns) {
     struct op *op = malloc(sizeof(*op));
     if (op == NULL)
         return STORE_FAILED;
-    *op = *like;
-    op->home = s;
-    op->mail = (struct mail){.run = on_mail};
+    *op = (struct op){
+        .mail = {.run = on_mail}, .home = s, .demand = *demand, .done = done, .cookie = cookie};
     timer_init(&op->patience, on_impatience);
     list_push(&s->pending, &op->link);
     if (!durable_ask(s->d, (struct request){op->demand.key, want_ns, op})) {
@@ -171,15 +165,16 @@ static enum store_status wait_for_disk(struct durable_store *s, const struct op 
 /* False: the burst takes longer than anyone will wait. */
 static bool make_demand(const struct durable *d, struct bytes key, const struct store_rate *rate,
                         uint64_t n, struct demand *out) {
-    struct span burst, chunk;
-    uint64_t part = rate->burst / CHUNK_PART;
-    if (!gcra_of(rate, n, &out->gcra) || !span_of(rate, rate->burst, &burst) ||
-        !span_of(rate, part > 0 ? part : 1, &chunk))
+    if (!gcra_of(rate, n, &out->gcra))
         return false;
+    struct span burst = span_sum(out->gcra.cost, out->gcra.slack, rate->count);
     out->key = debts_key(&d->debts, key);
+    out->on_failure = rate->on_failure == STORE_AS_CONFIGURED ? d->on_failure : rate->on_failure;
     out->count = rate->count;
     out->burst_ns = burst.ns + (burst.part > 0);
-    out->chunk_ns = chunk.ns + (chunk.part > 0);
+    out->chunk_ns = out->burst_ns / CHUNK_PART;
+    if (rate->burst < CHUNK_PART && rate->burst > 0) /* at least one token */
+        out->chunk_ns = out->burst_ns / rate->burst + 1;
     out->brief = out->burst_ns < BRIEF_NS;
     return true;
 }
@@ -188,7 +183,7 @@ static enum store_status durable_take(struct store *store, struct bytes key,
                                       const struct store_rate *rate, uint64_t n,
                                       store_done_fn *done, void *cookie, struct store_answer *out) {
     struct durable_store *s = (struct durable_store *)store;
-    struct op op = {.done = done, .cookie = cookie, .on_failure = rate->on_failure};
+    struct demand demand;
     uint64_t want_ns;
     require(rate->count > 0 && rate->period_us > 0 && rate->period_us <= UINT64_MAX / 1000);
 
@@ -197,25 +192,23 @@ static enum store_status durable_take(struct store *store, struct bytes key,
         out->retry_after_us = UINT64_MAX;
         return STORE_DONE;
     }
-    if (!make_demand(s->d, key, rate, n, &op.demand))
+    if (!make_demand(s->d, key, rate, n, &demand))
         return out->status = STORE_FAILED;
-    if (op.on_failure == STORE_AS_CONFIGURED)
-        op.on_failure = s->d->on_failure;
 
-    struct debt_shard *shard = debts_shard(&s->d->debts, op.demand.key);
+    struct debt_shard *shard = debts_shard(&s->d->debts, demand.key);
     pthread_mutex_lock(&shard->lock);
-    enum claim claim = durable_claim(s->d, shard, &op.demand, false, out, &want_ns);
+    enum claim claim = durable_claim(s->d, shard, &demand, false, out, &want_ns);
     pthread_mutex_unlock(&shard->lock);
 
     if (claim == CLAIM_WANTS_DISK)
-        out->status = wait_for_disk(s, &op, want_ns);
-    else if (want_ns > 0 && !durable_ask(s->d, (struct request){op.demand.key, want_ns, NULL})) {
+        out->status = wait_for_disk(s, &demand, done, cookie, want_ns);
+    else if (want_ns > 0 && !durable_ask(s->d, (struct request){demand.key, want_ns, NULL})) {
         pthread_mutex_lock(&shard->lock);
-        durable_unasked(s->d, shard, op.demand.key);
+        durable_unasked(s->d, shard, demand.key);
         pthread_mutex_unlock(&shard->lock);
     }
     if (out->status == STORE_FAILED)
-        fall_back(s, &op, out);
+        fall_back(s, &demand, out);
     return out->status;
 }
 
@@ -290,7 +283,7 @@ struct durable *durable_new(const struct store_conf *conf, const struct durable_
                             char *error, size_t len) {
     struct durable *d = aligned_alloc(_Alignof(struct durable), sizeof(*d));
     if (d == NULL) {
-        snprintf(error, len, "store %s: out of memory", conf->path.at);
+        snprintf(error, len, "%s: out of memory", conf->path.at);
         return NULL;
     }
     memset(d, 0, sizeof(*d));
@@ -301,7 +294,7 @@ struct durable *durable_new(const struct store_conf *conf, const struct durable_
         goto err0;
     d->crashed = !state_file_was_clean(d->file);
     if (!debts_open(&d->debts, state_file_key(d->file), sizeof(struct kept))) {
-        snprintf(error, len, "store %s: out of memory", d->path);
+        snprintf(error, len, "%s: out of memory", d->path);
         goto err1;
     }
     /* The wall clock first: what may pass between the two makes the debts longer, not shorter. */
@@ -310,7 +303,7 @@ struct durable *durable_new(const struct store_conf *conf, const struct durable_
     if (!state_file_load(d->file, l.wall_ns, load_debt, &l, error, len))
         goto err1;
     if (!durable_start(d)) {
-        snprintf(error, len, "store %s: cannot start a thread", d->path);
+        snprintf(error, len, "%s: cannot start a thread", d->path);
         goto err1;
     }
     return d;

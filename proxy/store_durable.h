@@ -14,8 +14,9 @@
  * gives each bucket one burst; put back it makes a bucket wait for one burst's refill at most.
  *
  * One thread writes.  SQLite's journal is a write-ahead log, synchronised at each commit; all that
- * waits is one commit.  While the file cannot be written (an error, or no answer within
- * STORE_DISK_TIMEOUT) the rule's on_failure decides: `local` counts in memory. */
+ * waits is one commit.  When the file cannot be written (an error, or no answer within
+ * STORE_DISK_TIMEOUT) a query is STORE_FAILED, but for rules whose on_failure is `local`: they go
+ * on by the debts in memory, and only what they admit meanwhile is not safe from a crash. */
 #ifndef QG_STORE_DURABLE_H
 #define QG_STORE_DURABLE_H
 

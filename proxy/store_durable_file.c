@@ -152,7 +152,7 @@ const char *state_file_replace(struct state_file *f, bool (*next)(void *cookie, 
 /* ---- Opening ---- */
 
 static bool fail(char *error, size_t len, const char *path, const char *why) {
-    snprintf(error, len, "store %s: %s", path, why);
+    snprintf(error, len, "%s: %s", path, why);
     return false;
 }
 

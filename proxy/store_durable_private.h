@@ -65,6 +65,7 @@ struct demand {
     struct gcra gcra;
     uint64_t burst_ns, chunk_ns; /* what the burst, and what is reserved ahead, is worth */
     bool brief;                  /* the burst refills so soon that the file need not know */
+    enum store_on_failure on_failure;
 };
 
 enum claim { CLAIM_DECIDED, CLAIM_WANTS_DISK };
@@ -87,7 +88,6 @@ struct op {
     struct timer patience;
     struct durable_store *home; /* NULL: gone; under the queue's lock */
     struct demand demand;       /* not changed once queued */
-    enum store_on_failure on_failure;
     store_done_fn *done;
     void *cookie;
     atomic_bool decided; /* whoever sets it first decides: the disk, or the worker's patience */
