@@ -204,6 +204,7 @@ void config_link_clients(struct reading *r) {
     }
     say_wanted(r);
     take_api_keys(r, clients);
+    config_link_forwarded(r, clients);
     config_link_mtls(r, clients);
     config_link_jwt(r, clients);
 }

@@ -57,6 +57,8 @@ struct clients_file {
     struct option_list identify; /* int: enum identify_by */
     int anonymous;               /* 0 deny, 1 allow */
     struct api_keys_file api_keys;
+    struct option_list trusted_proxies; /* struct bytes */
+    int forwarded_header;               /* enum forwarded_header */
     struct mtls_file mtls;
     struct jwt_file jwt;
     struct pseudonym_file pseudonym_key;

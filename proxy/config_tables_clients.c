@@ -3,6 +3,7 @@
 #include "config_tables.h"
 
 const char *const config_identify_words[] = {"mtls", "jwt", "api_key", "address", NULL};
+static const char *const forwarded_words[] = {"X-Forwarded-For", "Forwarded", NULL};
 static const char *const anonymous_words[] = {"deny", "allow", NULL};
 
 static const struct option api_keys_rows[] = {
@@ -34,6 +35,19 @@ static const struct option pseudonym_rows[] = {
      .fallback = "1",
      .says = "Number of the key, the `1` of pseudonyms that begin with `k1:`; raise it with every "
              "new key."},
+    {.type = OPTION_END},
+};
+
+static const struct option forwarded_rows[] = {
+    {.name = "header",
+     .type = OPTION_WORD,
+     .required = true,
+     .min = FORWARDED_X_FOR,
+     .words = forwarded_words,
+     .says = "The header that the proxies write; the other is not looked at, and neither goes to "
+             "the upstream. Read from the right, entries of trusted proxies passed over: the "
+             "first that is none is the client. At an entry that is no address the client is the "
+             "proxy that passed it on."},
     {.type = OPTION_END},
 };
 
@@ -74,6 +88,22 @@ const struct option config_client_rows[] = {
      .words = anonymous_words,
      .fallback = "deny",
      .says = "Clients that show nothing: refused, or, with `address` in `identify`, let in."},
+    {.name = "trusted_proxies",
+     .type = OPTION_LIST,
+     .offset = offsetof(struct clients_file, trusted_proxies),
+     .min = 1,
+     .max = TRUSTED_PROXIES_MAX,
+     .scalar = OPTION_STRING,
+     .element_size = sizeof(struct bytes),
+     .says = "Addresses, networks (`10.0.0.0/8`) and `unix` for local sockets, of proxies that are "
+             "believed when they say whose query they pass on. Their connections count by their "
+             "own address: raise `limits.connections_per_address`. Absent: the peer of the "
+             "connection is the client."},
+    {.name = "forwarded",
+     .type = OPTION_SECTION,
+     .offset = offsetof(struct clients_file, forwarded_header),
+     .rows = forwarded_rows,
+     .says = "How trusted proxies say it: needed for, and only for, `trusted_proxies`."},
     {.name = "pseudonym_key",
      .type = OPTION_SECTION,
      .offset = offsetof(struct clients_file, pseudonym_key),

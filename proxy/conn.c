@@ -162,7 +162,8 @@ void conn_open(struct worker *w, int fd, const struct sockaddr *address, socklen
     c->sock.fd = fd;
     c->state = tls != NULL ? CONN_HANDSHAKE : CONN_IDLE;
     memcpy(&c->address, address, len);
-    peer_text(address, c->peer.text, sizeof(c->peer.text));
+    peer_text(address, c->peer.own.text, sizeof(c->peer.own.text));
+    c->peer.local = !ip_of(address, &c->peer.ip);
     c->peer.listener = listener;
     c->peer.sock = tls != NULL ? &c->sock : NULL;
     c->peer.verified_under = w->config->serial;

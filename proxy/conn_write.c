@@ -95,7 +95,7 @@ void conn_refuse(struct conn *c, unsigned status, const char *reason) {
     } else {
         stats_add(&c->worker->stats->status[status / 100], 1);
         access_log_refusal(&c->worker->log, c->worker->config,
-                           front_pseudonym(&c->peer, c->worker->config), status, reason);
+                           front_pseudonym(&c->peer.own, c->worker->config), status, reason);
     }
     static struct http1_head none;
     struct arena *arena = worker_arena(c->worker);

@@ -9,7 +9,8 @@ static enum next unauthenticated(struct exchange *ex, const char *reason) {
 }
 
 enum next step_identify(struct exchange *ex) {
-    struct bytes address = front_pseudonym(ex->front->peer, ex->config);
+    struct bytes address =
+        identity_client_address(ex->front->peer, ex->config, &ex->front->head->message);
     struct identity_request r = {.config = ex->config,
                                  .message = &ex->front->head->message,
                                  .peer = ex->front->peer,

@@ -1,9 +1,9 @@
 #include "front.h"
 
-struct bytes front_pseudonym(struct peer_name *peer, const struct config *config) {
-    if (peer->made_under != config->serial) {
-        config_pseudonym(config, "address", bytes_str(peer->text), peer->pseudonym);
-        peer->made_under = config->serial;
+struct bytes front_pseudonym(struct address_name *n, const struct config *config) {
+    if (n->made_under != config->serial) {
+        config_pseudonym(config, "address", bytes_str(n->text), n->pseudonym);
+        n->made_under = config->serial;
     }
-    return bytes_str(peer->pseudonym);
+    return bytes_str(n->pseudonym);
 }

@@ -26,11 +26,19 @@ struct credential_memo {
     char pseudonym[PSEUDONYM_MAX];
 };
 
-/* What a connection is known by. */
-struct peer_name {
-    char text[64]; /* "192.0.2.1" or "2001:db8::/64": what stands for the client; never logged */
+/* The text that stands for an address, and its pseudonym. */
+struct address_name {
+    char text[IP_TEXT_MAX];        /* "192.0.2.1" or "2001:db8::/64"; never logged */
     char pseudonym[PSEUDONYM_MAX]; /* of it, made on first need */
     uint64_t made_under;           /* serial of the configuration whose key made it; 0: not made */
+};
+
+/* What a connection is known by. */
+struct peer_name {
+    struct address_name own;
+    struct address_name forwarded; /* the last that a trusted proxy passed on */
+    struct ip ip;
+    bool local; /* a local socket: it has no ip */
     struct credential_memo memo;
     int listener;                 /* its index in the configuration; -1: the admin listener */
     const struct sock *sock;      /* over TLS; NULL: in clear text */
@@ -78,8 +86,8 @@ struct reply {
     bool close;             /* end the connection after it */
 };
 
-/* The peer's pseudonym under config's key: made once per connection and key. */
-struct bytes front_pseudonym(struct peer_name *peer, const struct config *config);
+/* Its pseudonym under config's key. */
+struct bytes front_pseudonym(struct address_name *n, const struct config *config);
 
 /* Answers f's request.  Once only. */
 void front_reply(struct front *f, const struct reply *r);

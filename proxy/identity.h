@@ -51,6 +51,11 @@ extern const struct identity_method identity_methods[BY_COUNT]; /* by enum ident
 enum identity_status identity_establish(const struct identity_request *, struct client *out,
                                         const char **reason);
 
+/* Pseudonym of the address that the query comes from: the peer's, or what a trusted proxy says of
+ * it.  Good until the next call for this peer. */
+struct bytes identity_client_address(struct peer_name *, const struct config *,
+                                     const struct message *head);
+
 /* The certificate that the connection was opened with goes into r->certificate, if it still holds
  * under the configuration of this request, and if that asks for certificates at all.  False: it
  * does not hold, or one is needed and there is none; the connection is of no more use. */

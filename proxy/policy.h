@@ -11,6 +11,7 @@
 #include "base/option.h"
 #include "crypto.h"
 #include "filter.h"
+#include "forwarded.h"
 
 /* host:port or unix:/path, resolved when the file is read. */
 struct address {
@@ -132,9 +133,10 @@ struct clients_conf {
     struct bytes wanted; /* what is said to clients without a credential: "an API key is needed" */
     bool anonymous;      /* BY_ADDRESS is in order: clients without a credential are let in */
     struct bytes key_header;
-    struct mtls_conf *mtls;     /* BY_MTLS is in order */
-    struct jwt_conf *jwt;       /* jwt.h; BY_JWT is in order; freed with the snapshot */
-    const struct api_key *keys; /* sorted by sha256 */
+    struct forwarded_conf forwarded; /* of whose addresses; header FORWARDED_NONE: of none */
+    struct mtls_conf *mtls;          /* BY_MTLS is in order */
+    struct jwt_conf *jwt;            /* jwt.h; BY_JWT is in order; freed with the snapshot */
+    const struct api_key *keys;      /* sorted by sha256 */
     uint32_t key_count;
     unsigned char pseudonym_key[64];
     size_t pseudonym_key_len;

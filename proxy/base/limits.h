@@ -93,6 +93,8 @@
 #define KEY_GROUPS_MAX         1024
 #define CLIENT_CHAIN_MAX       4 /* authorities between a client's certificate and client_ca's */
 #define CLIENT_CHAIN_BYTES_MAX KIB(32)
+#define FORWARDED_HOPS_MAX 32
+#define TRUSTED_PROXIES_MAX 64 /* option clients.trusted_proxies */
 #define CERTIFICATE_RECHECK    SECONDS(60) /* a client's, on a connection that stays open */
 #define CLIENT_MATCHES_MAX     1024        /* option clients.mtls.match */
 #define SECRET_BYTES_MIN       16          /* API keys and the pseudonym key */
