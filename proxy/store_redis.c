@@ -102,7 +102,7 @@ struct question {
     store_done_fn *done; /* NULL: nobody waits for the answer */
     void *cookie;
     uint64_t began_us;
-    bool probe, again; /* again: sent with the whole script already */
+    bool again; /* sent with the whole script already */
     char what;
     char key[STORE_REDIS_KEY];
     uint64_t numbers[NUMBERS];
@@ -143,12 +143,6 @@ bool store_redis_counts(const struct store_rate *rate) {
 /* ---- Sending ---- */
 
 static void on_reply(void *cookie, enum redis_result result, const struct redis_reply *reply);
-
-static bool send_probe(struct question *q) {
-    const struct bytes argv[] = {BYTES_LITERAL("SET"), bytes_of(q->key, sizeof(q->key)),
-                                 BYTES_LITERAL("1"), BYTES_LITERAL("PX"), BYTES_LITERAL("1000")};
-    return redis_send(q->owner->redis, 5, argv, 1, on_reply, q);
-}
 
 static bool send_script(struct question *q) {
     char text[NUMBERS][NUMBER_TEXT];
@@ -207,7 +201,7 @@ static bool read_answer(const struct question *q, const struct redis_reply *repl
 /* Has the server lost the script (a restart, a new master)?  Then it gets the whole text, once. */
 static bool lost_script(const struct question *q, enum redis_result result,
                         const struct redis_reply *reply) {
-    return result == REDIS_ERROR && !q->again && !q->probe && !reply->array &&
+    return result == REDIS_ERROR && !q->again && !reply->array &&
            bytes_starts(reply->values[0].text, "NOSCRIPT");
 }
 
@@ -229,9 +223,7 @@ static void on_reply(void *cookie, enum redis_result result, const struct redis_
             question_free(q);
         }
     } else {
-        if (result == REDIS_OK && q->probe)
-            answer.status = STORE_DONE;
-        else if (result == REDIS_OK)
+        if (result == REDIS_OK)
             read_answer(q, reply, &answer);
         question_free(q);
     }
@@ -284,17 +276,13 @@ static bool redis_settle(struct source *source, const struct bucket *b,
            start(q, &r, charge ? 'c' : 'g', tokens < r.burst ? tokens : r.burst, 0);
 }
 
-/* A write: a full, read-only or loading server still answers PING. */
+/* By the script, and a write: a server that is full, read-only, loading, or does not let us run
+ * scripts still answers PING. */
 static enum store_status redis_ping(struct source *source, store_done_fn *done, void *cookie) {
+    static const struct store_rate rate = {.count = 1, .period_us = 1000, .burst = 1};
     struct redis_source *s = (struct redis_source *)source;
     struct question *q = question_new(s, BYTES_LITERAL("probe______"), done, cookie);
-    if (q == NULL)
-        return STORE_FAILED;
-    q->probe = true;
-    if (send_probe(q))
-        return STORE_PENDING;
-    question_free(q);
-    return STORE_FAILED;
+    return q != NULL && start(q, &rate, 'c', 1, 0) ? STORE_PENDING : STORE_FAILED;
 }
 
 static void redis_source_cancel(struct source *source, void *cookie) {

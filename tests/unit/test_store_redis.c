@@ -529,6 +529,27 @@ static void failures_are_told(void **unused) {
     s->ops->free(s);
 }
 
+/* What answers, but not as the script does, does not count. */
+static void ping_runs_the_script(void **unused) {
+    (void)unused;
+    struct source *s = source_new();
+    struct redis_value numbers[3] = {
+        {.type = REDIS_INTEGER, .integer = 1}, {.type = REDIS_INTEGER}, {.type = REDIS_INTEGER}};
+    struct redis_reply good = {.array = true, .count = 3, .values = numbers};
+    struct redis_value ok = {.type = REDIS_TEXT, .text = BYTES_LITERAL("OK")};
+    struct redis_reply status = {.count = 1, .values = &ok};
+    struct redis_reply lost = error_reply("NOSCRIPT No matching script");
+    assert_int_equal(s->ops->ping(s, on_answer, &got), STORE_PENDING);
+    reply_now(REDIS_OK, &status);
+    assert_int_equal(got.status, STORE_FAILED);
+    assert_int_equal(s->ops->ping(s, on_answer, &got), STORE_PENDING);
+    reply_now(REDIS_ERROR, &lost);
+    reply_now(REDIS_OK, &good);
+    assert_int_equal(got.status, STORE_DONE);
+    assert_int_equal(answers, 2);
+    s->ops->free(s);
+}
+
 static void cancelled_is_forgotten(void **unused) {
     (void)unused;
     struct source *s = source_new();
@@ -588,6 +609,7 @@ int main(void) {
         cmocka_unit_test_setup(a_late_loss_fails_at_once, fresh),
         cmocka_unit_test_setup(lies_are_no_answers, fresh),
         cmocka_unit_test_setup(failures_are_told, fresh),
+        cmocka_unit_test_setup(ping_runs_the_script, fresh),
         cmocka_unit_test_setup(cancelled_is_forgotten, fresh),
         cmocka_unit_test_setup(only_what_is_exact_is_counted, fresh),
         cmocka_unit_test_setup(names_are_digests, fresh),
