@@ -157,7 +157,7 @@ static bool read_server(const struct url *u, struct bytes text, struct endpoint_
     return config_address(u->r, u->at, &out->address);
 }
 
-static void read_servers(const struct url *u, struct bytes authority) {
+static bool read_servers(const struct url *u, struct bytes authority) {
     struct store_conf *s = u->conf;
     struct bytes rest = authority;
     uint32_t count = 1;
@@ -167,15 +167,16 @@ static void read_servers(const struct url *u, struct bytes authority) {
         wrong(u,
               s->kind == STORE_REDIS ? "redis+cluster:// and redis+sentinel:// take several" : NULL,
               "too many hosts in the store's url");
-        return;
+        return false;
     }
     s->servers = config_array(u->r, count, sizeof(*s->servers));
     if (s->servers == NULL)
-        return;
+        return false;
     for (uint32_t i = 0; i < count; i++)
         if (!read_server(u, bytes_cut(&rest, ','), &s->servers[i]))
-            return;
+            return false;
     s->server_count = count;
+    return true;
 }
 
 /* Behind the hosts: /MASTER for Sentinel, /DATABASE where there are databases. */
@@ -202,8 +203,8 @@ static void read_redis(const struct url *u) {
     s->kind = u->scheme->kind;
     s->tls = u->scheme->tls;
     struct bytes authority = bytes_cut(&path, '/');
-    read_servers(u, authority);
-    read_path(u, path);
+    if (read_servers(u, authority))
+        read_path(u, path);
 }
 
 static void read_memory(const struct url *u) {

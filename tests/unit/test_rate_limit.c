@@ -112,6 +112,8 @@ static void check_finds_what_is_wrong(void **unused) {
         {{.queries = {1, 86400000000}, .burst = 1000000}, "burst", false},
         {{.queries = {1, 86400000000}, .burst = 30000}, NULL, true},
         {{.queries = {1000000000, 1000000}, .burst = 1000000000}, NULL, true},
+        {{.queries = {999999937, 60000000}, .burst = 1000000000}, "burst", false}, /* past 2^53 */
+        {{.queries = {999999937, 60000000}, .burst = 100000000}, NULL, true},
         {{.queries = {1, 1000000}, .name = {long_name, 64}}, NULL, true},
         {{.queries = {1, 1000000}, .name = {long_name, 65}}, "name", false},
     };
@@ -143,8 +145,9 @@ static void longest_identity_fits(void **unused) {
     memset(name, 'n', sizeof(name));
     struct conf conf = checked((struct conf){.name = bytes_of(name, sizeof(name)),
                                              .per = PER_CLIENT_AND_MODEL,
-                                             .requests = {UINT64_MAX, 999999999999},
-                                             .burst = UINT64_MAX / 2});
+                                             .exact = true,
+                                             .requests = {1000000000, UINT64_C(86400000000)},
+                                             .burst = 1000000000});
     assert_true(conf.prefix_len < PREFIX_MAX);
 }
 
@@ -156,8 +159,8 @@ static void charges_rows_or_requests(void **unused) {
     query.rows = 17;
     assert_int_equal(run(&rows).kind, VERDICT_PASS);
     assert_int_equal(seen.n, 17);
-    assert_int_equal(seen.rate.count, 120);
-    assert_int_equal(seen.rate.period_us, 60000000);
+    assert_int_equal(seen.rate.count, 1); /* of 120 a minute */
+    assert_int_equal(seen.rate.period_us, 500000);
     assert_int_equal(run(&requests).kind, VERDICT_PASS);
     assert_int_equal(seen.n, 1);
     query.rows = 0; /* never free, whatever the codec made of it */
@@ -171,26 +174,24 @@ static void answers_become_verdicts(void **unused) {
         enum store_status status;
         bool admitted;
         uint64_t retry_us;
-        int on_failure;
         enum verdict_kind kind;
         uint16_t http;
         uint32_t retry_ms;
     } table[] = {
-        {STORE_DONE, true, 0, ON_FAILURE_CLOSED, VERDICT_PASS, 0, 0},
-        {STORE_DONE, false, 1, ON_FAILURE_CLOSED, VERDICT_DENY, 429, 1},
-        {STORE_DONE, false, 1000, ON_FAILURE_CLOSED, VERDICT_DENY, 429, 1},
-        {STORE_DONE, false, 1001, ON_FAILURE_CLOSED, VERDICT_DENY, 429, 2},
-        {STORE_DONE, false, 500000, ON_FAILURE_OPEN, VERDICT_DENY, 429, 500},
-        {STORE_DONE, false, UINT64_MAX - 1, ON_FAILURE_CLOSED, VERDICT_DENY, 429, UINT32_MAX},
-        {STORE_DONE, false, UINT64_MAX, ON_FAILURE_CLOSED, VERDICT_DENY, 429, 0},
-        {STORE_FAILED, false, 0, ON_FAILURE_CLOSED, VERDICT_FAULT, 503, 1000},
-        {STORE_FAILED, false, 0, ON_FAILURE_OPEN, VERDICT_PASS, 0, 0},
+        {STORE_DONE, true, 0, VERDICT_PASS, 0, 0},
+        {STORE_DONE, false, 1, VERDICT_DENY, 429, 1},
+        {STORE_DONE, false, 1000, VERDICT_DENY, 429, 1},
+        {STORE_DONE, false, 1001, VERDICT_DENY, 429, 2},
+        {STORE_DONE, false, UINT64_MAX - 1, VERDICT_DENY, 429, UINT32_MAX},
+        {STORE_DONE, false, UINT64_MAX, VERDICT_DENY, 429, 0},
+        {STORE_FAILED, false, 0, VERDICT_FAULT, 503, 1000},
     };
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-        struct conf conf =
-            checked((struct conf){.queries = per_minute, .on_failure = table[i].on_failure});
+        struct conf conf = checked((struct conf){.queries = per_minute});
         seen.status = table[i].status;
-        seen.answer = (struct store_answer){STORE_DONE, table[i].admitted, table[i].retry_us};
+        seen.answer = (struct store_answer){.status = STORE_DONE,
+                                            .admitted = table[i].admitted,
+                                            .retry_after_us = table[i].retry_us};
         struct verdict v = run(&conf);
         assert_int_equal(v.kind, table[i].kind);
         assert_int_equal(v.status, table[i].http);
@@ -258,6 +259,7 @@ static void buckets_are_shared_only_by_the_same(void **unused) {
         {{RULE(.per = PER_CLIENT), "a", "", ""}, {RULE(.per = PER_MODEL), "", "a", ""}, false},
         {{RULE(.name = {"x", 1}), "a", "m", ""}, {RULE(.name = {"y", 1}), "a", "m", ""}, false},
         {{RULE(.name = {"x", 1}), "a", "m", ""}, {RULE(.name = {NULL, 0}), "a", "m", ""}, false},
+        {{RULE(.exact = true), "a", "m", ""}, {RULE(.exact = false), "a", "m", ""}, false},
         {{{.requests = {120, 60000000}}, "a", "m", ""}, {RULE(.per = 0), "a", "m", ""}, false},
         {{RULE(.per = 0), "a", "m", ""},
          {{.queries = {2, 1000000}, .burst = 12}, "a", "m", ""},
@@ -271,7 +273,7 @@ static void buckets_are_shared_only_by_the_same(void **unused) {
 static void waits_and_goes_on(void **unused) {
     (void)unused;
     struct conf conf = checked((struct conf){.queries = per_minute});
-    struct store_answer answer = {STORE_DONE, false, 2500};
+    struct store_answer answer = {.status = STORE_DONE, .retry_after_us = 2500};
     seen.status = STORE_PENDING;
     assert_int_equal(run(&conf).kind, VERDICT_WAIT);
     assert_int_equal(resumed.count, 0);
@@ -282,6 +284,23 @@ static void waits_and_goes_on(void **unused) {
     assert_int_equal(resumed.verdict.retry_after_ms, 3);
     on_close(&call);
     assert_null(seen.cancelled); /* nothing was pending any more */
+}
+
+/* What the rule says about the store reaches it. */
+static void the_store_is_told(void **unused) {
+    (void)unused;
+    static const enum store_on_failure modes[] = {STORE_LOCAL, STORE_CLOSED, STORE_OPEN,
+                                                  STORE_AS_CONFIGURED};
+    seen.answer.admitted = true;
+    for (int i = 0; i < 4; i++) {
+        struct conf conf = checked(
+            (struct conf){.queries = per_minute, .on_failure = (int)modes[i], .exact = i % 2 == 1});
+        run(&conf);
+        assert_int_equal(seen.rate.on_failure, modes[i]);
+        assert_int_equal(seen.rate.exact, i % 2 == 1);
+        assert_string_equal(on_failure_words[modes[i]],
+                            ((const char *[]){"local", "closed", "open", "store"})[i]);
+    }
 }
 
 static void closing_cancels_what_is_pending(void **unused) {
@@ -316,8 +335,13 @@ static void explain_says(void **unused) {
         {{.queries = {120, 60000000}, .burst = 40}, "rate x time + 40"},
         {{.requests = {5, 1000000}}, "a request costs one"},
         {{.requests = {5, 1000000}, .per = PER_EVERYONE}, "of everyone together"},
-        {{.requests = {5, 1000000}, .on_failure = ON_FAILURE_OPEN}, "pass uncounted"},
-        {{.requests = {5, 1000000}}, "refused with 503"},
+        {{.requests = {5, 1000000}, .on_failure = STORE_OPEN}, "pass uncounted"},
+        {{.requests = {5, 1000000}, .on_failure = STORE_CLOSED}, "refused with 503"},
+        {{.requests = {5, 1000000}, .on_failure = STORE_LOCAL}, "each gate counts for itself"},
+        {{.requests = {5, 1000000}, .on_failure = STORE_AS_CONFIGURED}, "store.on_failure decides"},
+        {{.requests = {5, 1000000}, .burst = 43}, "rate x time + 43 + n x 10"},
+        {{.requests = {5, 1000000}, .burst = 43, .exact = true}, "share this bound\n"},
+        {{.requests = {5, 1000000}, .burst = 3}, "share this bound\n"},
         {{.requests = {5, 1000000}}, "n credentials"},
     };
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
@@ -336,11 +360,17 @@ static void explain_says(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(check_finds_what_is_wrong), TEST(burst_has_a_default),
-        TEST(longest_identity_fits),     TEST(charges_rows_or_requests),
-        TEST(answers_become_verdicts),   TEST(buckets_are_shared_only_by_the_same),
-        TEST(waits_and_goes_on),         TEST(closing_cancels_what_is_pending),
-        TEST(no_memory_is_a_fault),      TEST(explain_says),
+        TEST(check_finds_what_is_wrong),
+        TEST(burst_has_a_default),
+        TEST(longest_identity_fits),
+        TEST(charges_rows_or_requests),
+        TEST(answers_become_verdicts),
+        TEST(buckets_are_shared_only_by_the_same),
+        TEST(waits_and_goes_on),
+        TEST(closing_cancels_what_is_pending),
+        TEST(the_store_is_told),
+        TEST(no_memory_is_a_fault),
+        TEST(explain_says),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
