@@ -179,6 +179,7 @@ static const struct {
     {"another Ed25519 key", BY_OTHER_ED, ED, GOOD, JWT_INVALID},
     {"jku", BY_OTHER_ED, "{'alg':'EdDSA','jku':'https://evil.example/jwks'}", GOOD, JWT_INVALID},
     {"jku, signed by us", BY_ED, "{'alg':'EdDSA','jku':'https://e.example'}", GOOD, JWT_INVALID},
+    {"jwk, signed by us", BY_ED, "{'alg':'EdDSA','jwk':{}}", GOOD, JWT_INVALID},
     {"x5u", BY_ED, "{'alg':'EdDSA','x5u':'https://e.example'}", GOOD, JWT_INVALID},
     {"x5c", BY_ED, "{'alg':'EdDSA','x5c':['MII']}", GOOD, JWT_INVALID},
     /* Extensions. */
