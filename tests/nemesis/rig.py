@@ -8,9 +8,10 @@ import harness
 import windows
 from harness import PATIENCE, wait_for
 
-DEADLINE = 0.005       # store.timeout, the default
-SLACK = 0.005          # what a decision may take beyond it
-STUCK = 0.5            # nothing may wait for as long as this, however busy the machine
+# Where counting is tested, store.timeout is so long that a busy machine does not miss it.
+DEADLINE = 0.05 if harness.SANITIZED else 0.02
+SLACK = 0.005  # what a decision may take beyond it
+STUCK = 0.5    # nothing may wait for as long as this, however busy the machine
 KEY = "nemesis-key-of-client-%07d"
 HEADER = "X-API-Key: nemesis-key-of-client-@"
 PATH = "/v2/models/c10/infer"
@@ -100,9 +101,10 @@ class Rig:
         self.folder, self.upstream_port = folder, upstream_port
         self.gates, self.loads, self.events = [], [], []
 
-    def start_gates(self, url, rule, count=3, clients=1, store="", env=None, **parts):
+    def start_gates(self, url, rule, count=3, clients=1, timeout=DEADLINE, env=None, **parts):
         """Gates with one pseudonym key and the same rule, of the given clients."""
-        more = "store: {url: \"%s\", expected_gates: %d%s}\n" % (url, rule.gates, store)
+        more = "store: {url: \"%s\", expected_gates: %d, timeout: %dms}\n" % (
+            url, rule.gates, round(1000 * timeout))
         more += "alerts: {sinks: [{file: {path: alerts.jsonl}}]}"
         parts = {"workers": 2, "match": "c10", "outputs": "{probabilities: scores}", "log": "off",
                  "policy": "bodies: relay, filters: [{rate_limit: %s}]" % rule.text(),
@@ -122,7 +124,7 @@ class Rig:
     def load(self, **options):
         """Starts clients at all the gates; finish() ends them."""
         record = self.folder / ("record%d" % len(self.loads))
-        options = {"c": 8, "w": 4, "u": PATH, **options}
+        options = {"c": 4, "w": 4, "u": PATH, **options}
         process = hammer.start(record, [g.port for g in self.gates], HEADER, **options)
         self.loads.append((process, record))
         return process
@@ -171,14 +173,17 @@ class Rig:
         wait_for(lambda: self.stores_up() == 0, "every gate noticed that its store is away")
         return time.monotonic()
 
+    def end_loads(self):
+        for process, _ in self.loads:
+            process.kill()
+            process.wait()
+
     def stop(self):
         for g in self.gates:
             g.stop()
 
     def close(self):
-        for process, _ in self.loads:
-            process.kill()
-            process.wait()
+        self.end_loads()
         for g in self.gates:
             g.kill()
 
@@ -204,13 +209,13 @@ def assert_bounded(rule, decisions, events=(), outage=None, more=0):
                                 got.gate, rule.rate, burst, events)
 
 
-def is_prompt(decisions, calm):
+def is_prompt(decisions, calm, deadline=DEADLINE):
     """Whether decisions take no longer than the deadline and the slack beyond what the machine
     needed while all was well."""
     if len(decisions) == 0:
         return False
     noise = np.quantile(calm.took, 0.99)
-    return (np.quantile(decisions.took, 0.99) <= DEADLINE + SLACK + noise and
+    return (np.quantile(decisions.took, 0.99) <= deadline + SLACK + noise and
             decisions.took.max() < STUCK)
 
 

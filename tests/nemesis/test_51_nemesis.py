@@ -10,12 +10,12 @@ from redis_servers import redis_cluster, redis_server, sentinels  # noqa: F401 (
 from rig import Rule
 
 RATE, BURST = 200, 40
-CALM = 0.8       # seconds of load before, and after, what happens
-OUTAGE = 1.5
+CALM = 0.7       # seconds of load before, and after, what happens
+OUTAGE = 1.2
 NOTICED = 1.0
 RECOVERY = 1.0   # after Redis' return every gate counts with the others again
 NOISE = 0.5      # what a busy machine may add to it
-TIMEOUT = ", timeout: 50ms" if SANITIZED else ""  # else the default
+DEFAULT = 0.005  # store.timeout
 ATTEMPTS = 3     # of what is timed; what is counted has to hold in each
 
 
@@ -37,8 +37,8 @@ def in_time(scenario):
     raise AssertionError("late %d times in a row: %s" % (ATTEMPTS, late))
 
 
-def check_prompt(decisions, calm, what):
-    if not rigs.is_prompt(decisions, calm) and not SANITIZED:
+def check_prompt(decisions, calm, what, deadline):
+    if not rigs.is_prompt(decisions, calm, deadline) and not SANITIZED:
         raise Late("%s: decisions took %s ms (50, 99, 100 %%), in calm %s ms" % (
             what, rigs.quantiles(decisions), rigs.quantiles(calm)))
     assert decisions.took.max() < (rigs.PATIENCE if SANITIZED else 2 * rigs.STUCK), what
@@ -51,7 +51,7 @@ def check_alive(rule, decisions, start, end):
     assert len(part.admitted) >= want, "%d admitted from %f to %f" % (len(part.admitted), start, end)
 
 
-def scenario(rig, rule, begin, end, what, bursts=0, goes_down=True):
+def scenario(rig, rule, begin, end, what, bursts=0, goes_down=True, deadline=rigs.DEADLINE):
     """Load throughout; begin() breaks Redis, end() mends it or waits until it is.  bursts: how many
     times it forgets what was used."""
     rig.load(w=10 if SANITIZED else 4)
@@ -82,30 +82,37 @@ def scenario(rig, rule, begin, end, what, bursts=0, goes_down=True):
     for part in ((started, broken), (broken, mended), (up, ended)):
         check_alive(rule, decisions, *part)
     quiet = decisions.between(started, broken)
-    check_prompt(decisions.between(broken, mended), quiet, what)
-    check_prompt(decisions.between(mended, ended), quiet, "after " + what)
+    check_prompt(decisions.between(broken, mended), quiet, what, deadline)
+    check_prompt(decisions.between(mended, ended), quiet, "after " + what, deadline)
     if goes_down:
         assert alone[2] > alone[1]
         if down - broken > NOTICED + NOISE:
             raise Late("%.3f s until the last gate noticed" % (down - broken))
     if up - returned > RECOVERY + NOISE:
         raise Late("%.3f s from Redis' return to the last gate's" % (up - returned))
-    if after > 0.1 * len(decisions.between(up, ended)):
+    if after > 3 * calm + 0.1 * len(decisions.between(up, ended)):
         raise Late("gates still decide alone")
 
 
 def test_stopped(rig, rule, redis_server):  # noqa: F811
-    rig.start_gates(redis_server.url, rule, store=TIMEOUT)
+    rig.start_gates(redis_server.url, rule)
     in_time(lambda: scenario(rig, rule, redis_server.pause, redis_server.resume, "SIGSTOP"))
 
 
+def test_stopped_with_the_default_deadline(rig, redis_server):  # noqa: F811
+    rule = Rule(RATE, BURST, exact=True)
+    rig.start_gates(redis_server.url, rule, timeout=DEFAULT)
+    in_time(lambda: scenario(rig, rule, redis_server.pause, redis_server.resume, "SIGSTOP",
+                             deadline=DEFAULT))
+
+
 def test_killed_and_back_empty(rig, rule, redis_server):  # noqa: F811
-    rig.start_gates(redis_server.url, rule, store=TIMEOUT)
+    rig.start_gates(redis_server.url, rule)
     in_time(lambda: scenario(rig, rule, redis_server.kill, redis_server.start, "SIGKILL", 1))
 
 
 def test_clients_paused(rig, rule, redis_server):  # noqa: F811
-    rig.start_gates(redis_server.url, rule, store=TIMEOUT)
+    rig.start_gates(redis_server.url, rule)
 
     def pause():
         redis_server.call("CLIENT", "PAUSE", int(1e3 * OUTAGE), "ALL")
@@ -114,7 +121,7 @@ def test_clients_paused(rig, rule, redis_server):  # noqa: F811
 
 
 def test_asleep(rig, rule, redis_server):  # noqa: F811
-    rig.start_gates(redis_server.url, rule, store=TIMEOUT)
+    rig.start_gates(redis_server.url, rule)
     with redis_server.client() as c:
         def sleep():
             c.socket.sendall(b"DEBUG SLEEP %.1f\r\n" % OUTAGE)
@@ -123,21 +130,21 @@ def test_asleep(rig, rule, redis_server):  # noqa: F811
 
 
 def test_flushed(rig, rule, redis_server):  # noqa: F811
-    rig.start_gates(redis_server.url, rule, store=TIMEOUT)
+    rig.start_gates(redis_server.url, rule)
     in_time(lambda: scenario(rig, rule, lambda: redis_server.call("FLUSHALL"), lambda: None,
                              "FLUSHALL", 1, goes_down=False))
 
 
 def test_scripts_flushed(rig, rule, redis_server):  # noqa: F811
     """NOSCRIPT: they are sent again, and nothing is lost or counted twice."""
-    rig.start_gates(redis_server.url, rule, store=TIMEOUT)
+    rig.start_gates(redis_server.url, rule)
     in_time(lambda: scenario(rig, rule, lambda: redis_server.call("SCRIPT", "FLUSH"),
                              lambda: None, "SCRIPT FLUSH", goes_down=False))
 
 
 def test_connections_killed(rig, rule, redis_server):  # noqa: F811
     """Every tenth of a second: at worst a fallback each, never a stuck or unbounded one."""
-    rig.start_gates(redis_server.url, rule, store=TIMEOUT)
+    rig.start_gates(redis_server.url, rule)
 
     def kill():
         for _ in range(10):
@@ -150,7 +157,7 @@ def test_connections_killed(rig, rule, redis_server):  # noqa: F811
 def test_sentinel_fails_over(rig, sentinels):  # noqa: F811
     """The master dies; what it had not yet told the replica is one more burst at most."""
     rule = Rule(RATE, BURST)
-    rig.start_gates(sentinels.url, rule, store=TIMEOUT)
+    rig.start_gates(sentinels.url, rule)
     old = sentinels.master()
     scenario(rig, rule, old.kill, lambda: sentinels.wait_for_new_master(old),
              "the master's SIGKILL", 1)
@@ -159,13 +166,13 @@ def test_sentinel_fails_over(rig, sentinels):  # noqa: F811
 def test_sentinel_is_told_to_fail_over(rig, sentinels):  # noqa: F811
     """The old master lives on as a replica and says READONLY."""
     rule = Rule(RATE, BURST, exact=True)
-    rig.start_gates(sentinels.url, rule, store=TIMEOUT)
+    rig.start_gates(sentinels.url, rule)
     scenario(rig, rule, sentinels.failover, lambda: None, "SENTINEL FAILOVER", 1, goes_down=False)
 
 
 def test_cluster_moves_the_slot(rig, rule, redis_cluster):  # noqa: F811
     """ASK while it moves, MOVED afterwards: the count moves with it."""
-    rig.start_gates(redis_cluster.url, rule, store=TIMEOUT)
+    rig.start_gates(redis_cluster.url, rule)
 
     def slot_and_target():
         for s in redis_cluster.servers:
@@ -189,7 +196,7 @@ def test_cluster_moves_the_slot(rig, rule, redis_cluster):  # noqa: F811
 def test_cluster_loses_the_master(rig, redis_cluster):  # noqa: F811
     """Without a replica its slots are nobody's: CLUSTERDOWN, until it is back."""
     rule = Rule(RATE, BURST)
-    rig.start_gates(redis_cluster.url, rule, store=TIMEOUT)
+    rig.start_gates(redis_cluster.url, rule)
     rig.run(s=0.2)
     owner = next(s for s in redis_cluster.servers if s.call("DBSIZE"))
     scenario(rig, rule, owner.pause, owner.resume, "the slot's master stops", goes_down=False)

@@ -1,6 +1,7 @@
 """A Redis that answers wrongly, in pieces, too late or not at all: the gate keeps deciding, in time
 and within its bounds, holds no memory for it, and counts with it again once it is itself."""
 import contextlib
+import math
 import time
 
 import pytest
@@ -13,6 +14,8 @@ from redis_servers import RedisServer, redis_server  # noqa: F401 (a fixture)
 from rig import Rule
 
 LIE = 0.7           # seconds that each lasts
+LOST_MIN = 0.3      # seconds for which a lost store stays lost
+WORKERS = 2
 MEMORY = 32 << 20   # what a gate may grow by while it is lied to
 
 ERRORS = {
@@ -55,8 +58,8 @@ LIES = {
 CASES = {**{"-" + name: says(text) for name, text in ERRORS.items()}, **LIES}
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["exact", "leased"])
-def lied_to(request, tmp_path_factory, upstream_port):
+@pytest.fixture(scope="module")
+def liar(request, tmp_path_factory, upstream_port):
     """(rig of one gate, what stands between it and its Redis, the rule)"""
     folder = tmp_path_factory.mktemp("lies")
     rule = Rule(200, 40, exact=request.param, gates=1)
@@ -67,11 +70,24 @@ def lied_to(request, tmp_path_factory, upstream_port):
             rig.stop()
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_lie(lied_to, name):
-    rig, between, rule = lied_to
+@pytest.fixture
+def lied_to(liar):
+    rig, between, _ = liar
     between.misbehave(fake_redis.passes)
     rig.wait_up()
+    rig.events.clear()
+    yield liar
+    rig.end_loads()
+
+
+# The two ways to count see the same replies: leases by those that concern them.
+LEASED = ["-OOM", "-MOVED", "silence", "late", "nil", "out of range", "a gigabyte"]
+
+
+@pytest.mark.parametrize("liar, name", [(True, n) for n in CASES] + [(False, n) for n in LEASED],
+                         indirect=["liar"])
+def test_lie(lied_to, name):
+    rig, between, rule = lied_to
     memory = rig.gates[0].resident()
     rig.load(w=4)
     started = time.monotonic()
@@ -81,7 +97,9 @@ def test_lie(lied_to, name):
     rig.wait_down()
     losses = rig.metric("store_losses_total")
     rig.let_run_until(broken + LIE)
-    assert rig.metric("store_losses_total") <= losses + 1, "the state flaps"
+    # A server that answers rightly before it errs is found again, but no sooner than it may be.
+    found = WORKERS * math.ceil(LIE / LOST_MIN) if name == "one too many" else 1
+    assert rig.metric("store_losses_total") <= losses + found, "the state flaps"
     grown = rig.gates[0].resident() - memory
     mended = rig.note("truth again")
     between.misbehave(fake_redis.passes)
@@ -100,13 +118,12 @@ def test_lie(lied_to, name):
     assert decisions.between(mended, ended).took.max() < (rigs.PATIENCE if SANITIZED else 1)
 
 
+# Handshakes are lied to as well.
+@pytest.mark.parametrize("liar", [True], indirect=True)
 @pytest.mark.parametrize("name", ["-NOAUTH", "-LOADING", "-READONLY", "a gigabyte", "silence",
                                   "deep nesting", "another protocol"])
 def test_lie_from_the_first_word(lied_to, name):
-    """Handshakes are lied to as well."""
     rig, between, rule = lied_to
-    between.misbehave(fake_redis.passes)
-    rig.wait_up()
     memory = rig.gates[0].resident()
     between.misbehave(CASES[name], honest=())
     between.break_all()
@@ -121,7 +138,7 @@ def test_lie_from_the_first_word(lied_to, name):
     assert len(decisions.admitted) >= 0.8 * rule.rate * LIE - rule.burst
 
 
-PATIENT = ", timeout: 500ms"  # the pieces come from Python, on a busy machine
+PATIENT = 0.5  # the pieces come from Python, on a busy machine
 
 
 @pytest.mark.parametrize("exact", [True, False])
@@ -131,7 +148,7 @@ def test_replies_torn_at_every_byte_count(rig, redis_server, exact):  # noqa: F8
     pieces = []
     with contextlib.closing(Meddler(redis_server.port)) as between:
         between.misbehave(fake_redis.torn(pieces), honest=())
-        rig.start_gates("redis://127.0.0.1:%d" % between.port, rule, count=1, store=PATIENT)
+        rig.start_gates("redis://127.0.0.1:%d" % between.port, rule, count=1, timeout=PATIENT)
         decisions = rig.run(s=1.5, w=8)
         assert len(set(pieces)) > 10 or not exact
         between.misbehave(fake_redis.byte_by_byte, honest=())

@@ -13,6 +13,7 @@ from rig import Rule
 LIBRARY = (glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1") or [None])[0]
 JUMPS = ["+1h", "+0", "-1h", "+0"]  # forwards, back, back, forwards
 PHASE = 1.2
+SLOW = 0.2  # as libfaketime is
 
 
 class Clock:
@@ -72,7 +73,7 @@ def test_of_redis(rig, tmp_path, monkeypatch, exact):
                  "Redis' clock jumped")
 
     try:
-        rig.start_gates(server.url, rule, store=", timeout: 50ms")  # libfaketime is slow
+        rig.start_gates(server.url, rule, timeout=SLOW)
         jump_about(rig, clock, rule, check)
     finally:
         server.kill()
@@ -85,9 +86,8 @@ def test_of_a_gate(rig, tmp_path, exact):
     """Those of the others stay."""
     clock, rule = Clock(tmp_path), Rule(100, 30, exact=exact)
     with RedisServer(tmp_path) as server:
-        store = ", timeout: 50ms"
-        jumping, = rig.start_gates(server.url, rule, count=1, env=clock.env, store=store)
-        rig.start_gates(server.url, rule, count=2, store=store)
+        jumping, = rig.start_gates(server.url, rule, count=1, env=clock.env, timeout=SLOW)
+        rig.start_gates(server.url, rule, count=2, timeout=SLOW)
         decisions = jump_about(rig, clock, rule, lambda offset: None)
         rigs.assert_bounded(rule, decisions, rig.events)  # Redis' clock alone counts
         assert rig.fallbacks() == 0 and jumping.is_ready()

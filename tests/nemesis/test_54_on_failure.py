@@ -122,7 +122,7 @@ def test_clients_leave_while_their_decision_waits(rig, redis_server, mode, exact
     rule = Rule(100, 3 if exact else 40, exact=exact, on_failure=mode, gates=1)
     with contextlib.closing(Meddler(redis_server.port)) as between:
         gate, = rig.start_gates("redis://127.0.0.1:%d" % between.port, rule, count=1,
-                                store=", timeout: 400ms")
+                                timeout=0.4)
         for behaviour, ending in ((fake_redis.late(0.2), lambda: None),
                                   (fake_redis.silent, between.break_all),
                                   (fake_redis.silent, lambda: None)):
