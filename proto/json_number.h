@@ -12,6 +12,13 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the scanners read words of text");
 
+/* Passes over numbers of less than 32 bytes without exponent, each with a comma behind it and
+ * perhaps one space behind that: behind the last such comma, and their number is added to *count,
+ * which stays within most.  p is where a number starts; what is returned is where the next one, or
+ * its space, should.  What is not passed over may be good as well.  May look at BODY_PADDING bytes
+ * behind end. */
+const char *json_plain_numbers(const char *p, const char *end, uint64_t most, uint64_t *count);
+
 /* digits x 10^exponent; when `dropped`, up to one unit of digits more. */
 struct json_number {
     const char *at; /* its text */

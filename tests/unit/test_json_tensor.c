@@ -294,6 +294,34 @@ static void memory_is_bounded(void **state) {
     buf_free(&b);
 }
 
+/* Checking looks at 64 bytes at a time; reading at one number.  read_tensor compares them. */
+static void long_texts_with_a_flaw_agree(void **state) {
+    static const char bytes[] = "0123456789.,-+eE ][}\"\t\nx";
+    struct json_tensor t;
+    struct buf b;
+    (void)state;
+    buf_init(&b, KIB(64));
+    for (int i = 0; i < 20000; i++) {
+        uint64_t n = 1 + below(60), rows = 1 + below(3);
+        buf_clear(&b);
+        for (uint64_t k = 0; k < n; k++)
+            buf_printf(&b, "%s%.*g",
+                       k == 0                              ? "["
+                       : k * rows / n > (k - 1) * rows / n ? "],["
+                                                           : ",",
+                       1 + (int)below(17), (double)below(100000) / 99991 - 0.1);
+        buf_add_str(&b, "]");
+        buf_printf(&b, "%s", rows > 1 ? "]" : "");
+        if (rows > 1)
+            b.at[0] = '['; /* one bracket short: also a flaw */
+        b.at[below(b.len)] = bytes[below(sizeof(bytes) - 1)];
+        (void)read_tensor(below(2) == 0 ? DTYPE_FP32 : DTYPE_FP64, buf_bytes(&b), '\0',
+                          below(4) == 0 ? below(60) : 10000, &t);
+    }
+    assert_false(b.failed);
+    buf_free(&b);
+}
+
 static void depth_counts_from_the_top(void **state) {
     (void)state;
     struct json_tensor t;
@@ -320,9 +348,10 @@ static int free_arena(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(good_tensors_are_read), cmocka_unit_test(bad_tensors_are_refused),
-        cmocka_unit_test(prefixes_are_refused),  cmocka_unit_test(random_tensors_are_exact),
-        cmocka_unit_test(memory_is_bounded),     cmocka_unit_test(depth_counts_from_the_top),
+        cmocka_unit_test(good_tensors_are_read),        cmocka_unit_test(bad_tensors_are_refused),
+        cmocka_unit_test(prefixes_are_refused),         cmocka_unit_test(random_tensors_are_exact),
+        cmocka_unit_test(long_texts_with_a_flaw_agree), cmocka_unit_test(memory_is_bounded),
+        cmocka_unit_test(depth_counts_from_the_top),
     };
     return cmocka_run_group_tests(tests, make_arena, free_arena);
 }
