@@ -418,6 +418,7 @@ static void close_gate(struct gate *g) {
 int gate_run(const char *path) {
     struct gate g = {.path = path, .reload_ok = true};
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file at its limit is an error of the write, like a full disk */
     if ((g.config = load(path)) == NULL)
         return 1;
     g.descriptors = descriptors();
