@@ -22,10 +22,14 @@ static bool wrong(struct conf_error *error, const char *option, const char *text
     return false;
 }
 
-bool additive_check(struct additive_conf *conf, struct conf_error *error) {
+bool additive_on(const struct additive_conf *conf) {
+    return conf->epsilon > 0 || conf->scale > 0;
+}
+
+bool additive_check(struct additive_conf *conf, bool optional, struct conf_error *error) {
     bool gaussian = conf->mechanism == DISCRETE_GAUSSIAN;
     struct distribution from;
-    if ((conf->epsilon > 0) == (conf->scale > 0))
+    if ((conf->epsilon > 0 && conf->scale > 0) || (!additive_on(conf) && !optional))
         return wrong(error, conf->epsilon > 0 ? "scale" : NULL,
                      "give either 'epsilon', for a promise, or 'scale', for noise without one");
     if (conf->epsilon > 0 && gaussian && conf->delta == 0)
@@ -199,7 +203,7 @@ void additive_released(struct output *o, uint64_t grid) {
 /* ---- In words ---- */
 
 /* What any test of membership, or of any other fact, can reach: Kairouz, Oh, Viswanath 2015. */
-static void explain_bound(double epsilon, double delta, struct buf *out) {
+void additive_explain_bound(double epsilon, double delta, struct buf *out) {
     double e = exp(epsilon), caught = e * 0.001 + delta;
     double advantage = (e - 1 + 2 * delta) / (e + 1);
     buf_printf(out,
@@ -241,7 +245,7 @@ static void explain_promise(const struct additive_conf *conf, const struct sensi
     buf_add_str(out, "- unit protected: any change of the training data, or of the whole model, "
                      "since to this gate the model is a black box that one record may change "
                      "in every way\n");
-    explain_bound(conf->epsilon, conf->delta, out);
+    additive_explain_bound(conf->epsilon, conf->delta, out);
 }
 
 void additive_explain(const struct additive_conf *conf, const struct sensitivity *s,
@@ -257,7 +261,8 @@ void additive_explain(const struct additive_conf *conf, const struct sensitivity
         buf_add_str(out, "- samples are drawn ahead of answers, so how long an answer takes does "
                          "not tell its noise\n");
     else
-        buf_add_str(out, "- noise is drawn while the answer waits: larger noise takes some tens "
-                         "of nanoseconds longer, far below a network's own jitter\n");
+        buf_add_str(out, "- noise is drawn while the answer waits: each further width of it takes "
+                         "some tens of nanoseconds longer, far below a network's own jitter but "
+                         "not below what very many repeats average out");
     sticky_explain(&conf->sticky, out);
 }

@@ -68,7 +68,10 @@ extern const char *const additive_mechanisms[], *const additive_calibrations[];
 #define ADDITIVE_GRID_MAX 15     /* as many decimals print such a number */
 #define ADDITIVE_UNIT_MAX 0x1p53 /* numbers in grid units are below it, before and after */
 
-MUST bool additive_check(struct additive_conf *, struct conf_error *);
+/* optional: there may be no noise at all. */
+MUST bool additive_check(struct additive_conf *, bool optional, struct conf_error *);
+
+bool additive_on(const struct additive_conf *); /* is there noise? */
 
 /* How far two answers can be apart, in grid units: the sum of the columns' distances, and the sum
  * of their squares. */
@@ -111,6 +114,9 @@ void additive_release(struct output *o, uint32_t row, uint64_t grid, const int64
 
 /* After the last row: how the numbers are printed. */
 void additive_released(struct output *o, uint64_t grid);
+
+/* What an epsilon and delta bound, and how they add up. */
+void additive_explain_bound(double epsilon, double delta, struct buf *out);
 
 /* Lines about the noise.  s: NULL without epsilon, or where it depends on the columns. */
 void additive_explain(const struct additive_conf *, const struct sensitivity *s, struct buf *out);

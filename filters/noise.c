@@ -78,7 +78,7 @@ static bool has_range(const struct conf *conf) {
 
 static bool check(void *at, struct conf_error *error) {
     struct conf *conf = at;
-    if (!additive_check(&conf->noise, error))
+    if (!additive_check(&conf->noise, false, error))
         return false;
     if (conf->range.low > conf->range.high) {
         error->option = "range";
