@@ -112,7 +112,7 @@ $(OUT)/tools/%: tests/tools/%.c
 unit: $(UNIT)
 replay: $(REPLAY)
 bench-tools: $(BENCH)
-test-tools: $(TOOLS) $(OUT)/bench/stub
+test-tools: $(TOOLS) $(OUT)/bench/stub $(OUT)/bench/redis_probe
 
 # Tests that start threads run under ThreadSanitizer as well.
 THREADED := $(patsubst tests/unit/%.c,$(OUT)/unit/%,$(shell grep -l 'pthread_create' $(wildcard tests/unit/test_*.c) /dev/null))
