@@ -56,7 +56,7 @@ static int teardown(void **state) {
 static int forget(void **state) {
     (void)state;
     config.serial = 1;
-    peer = (struct peer_name){.made_under = 0};
+    memset(&peer, 0, sizeof(peer));
     return 0;
 }
 
