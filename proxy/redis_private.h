@@ -124,9 +124,11 @@ struct redis {
     struct redis_link *asker;
     unsigned cursor;         /* whom to ask next */
     struct redis_node peer;  /* whom it asks */
-    struct redis_node found; /* Sentinel: what it was told */
-    uint64_t asked;          /* us: when the slots were last asked for */
-    uint16_t *owners;        /* Cluster: of slots: index into nodes, or NO_NODE */
+    struct redis_node found; /* Sentinel: what it was told, and the epoch of that */
+    uint64_t found_epoch, epoch;
+    bool resting;     /* Sentinel: the asker waits until it is time to ask again */
+    uint64_t asked;   /* us: when the slots were last asked for */
+    uint16_t *owners; /* Cluster: of slots: index into nodes, or NO_NODE */
 };
 enum { NO_NODE = 0xffff };
 

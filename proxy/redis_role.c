@@ -113,13 +113,13 @@ static const char *hear_ping(struct redis_link *l, const struct redis_reply *rep
 static int ask_master(struct redis_link *l, struct bytes argv[REDIS_ARGS_MAX], const char **why) {
     (void)why;
     argv[0] = BYTES_LITERAL("SENTINEL");
-    argv[1] = BYTES_LITERAL("GET-MASTER-ADDR-BY-NAME");
+    argv[1] = BYTES_LITERAL("MASTER");
     argv[2] = l->redis->conf->master;
     return 3;
 }
 
 static const char *hear_master(struct redis_link *l, const struct redis_reply *reply, bool error) {
-    return error ? "it refuses to name the master" : redis_sentinel_hear(l, reply);
+    return error ? "it knows no master of the store's name" : redis_sentinel_hear(l, reply);
 }
 
 static int ask_map(struct redis_link *l, struct bytes argv[REDIS_ARGS_MAX], const char **why) {

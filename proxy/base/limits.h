@@ -93,11 +93,12 @@
 #define KEY_GROUPS_MAX         1024
 #define CLIENT_CHAIN_MAX       4 /* authorities between a client's certificate and client_ca's */
 #define CLIENT_CHAIN_BYTES_MAX KIB(32)
-#define FORWARDED_HOPS_MAX 32
-#define TRUSTED_PROXIES_MAX 64 /* option clients.trusted_proxies */
+#define FORWARDED_HOPS_MAX     32
+#define TRUSTED_PROXIES_MAX    64          /* option clients.trusted_proxies */
 #define CERTIFICATE_RECHECK    SECONDS(60) /* a client's, on a connection that stays open */
 #define CLIENT_MATCHES_MAX     1024        /* option clients.mtls.match */
 #define SECRET_BYTES_MIN       16          /* API keys and the pseudonym key */
+#define SECRET_BYTES_MAX       64          /* the pseudonym key */
 #define API_KEY_BYTES_MAX      KIB(1)
 
 /* JSON Web Tokens. */
@@ -133,6 +134,7 @@
 #define REDIS_BACKOFF_MIN       MS(100)    /* between attempts to connect; doubled, and jittered */
 #define REDIS_BACKOFF_MAX       MS(500)    /* so low: in use again within a second of its return */
 #define REDIS_REFRESH_PAUSE     MS(250)    /* between questions for the slots of a Cluster */
+#define REDIS_SENTINEL_PAUSE    SECONDS(1)  /* between questions for the master while there is one */
 #define REDIS_NODE_KEEP         SECONDS(60) /* a node of a Cluster without slots, named by a redirect */
 #define REDIS_PASSWORD_MAX      KIB(4)
 #define REDIS_LOG_PAUSE         SECONDS(1) /* between lines that say that Redis is lost */
