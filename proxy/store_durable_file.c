@@ -140,6 +140,10 @@ const char *state_file_write(struct state_file *f, const struct record *records,
     return NULL;
 }
 
+const char *state_file_try(struct state_file *f) {
+    return mark(f, false) ? NULL : undo(f);
+}
+
 const char *state_file_replace(struct state_file *f, bool (*next)(void *cookie, struct record *),
                                void *cookie) {
     struct record r;

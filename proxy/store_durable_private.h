@@ -44,6 +44,9 @@ bool state_file_load(struct state_file *f, uint64_t now_ns,
 const char *state_file_write(struct state_file *f, const struct record *put, size_t count,
                              uint64_t now_ns, bool *rest);
 
+/* Writes something.  NULL or what went wrong. */
+const char *state_file_try(struct state_file *f);
+
 /* In one transaction forgets everything, puts what next returns (false: no more), and notes that
  * this was a clean end.  NULL or what went wrong. */
 const char *state_file_replace(struct state_file *f, bool (*next)(void *cookie, struct record *),

@@ -8,7 +8,9 @@
 #include "store_durable_private.h"
 
 #define WELL_AGAIN_NS UINT64_C(2000000000)
-#define IDLE_S        1 /* without requests, due records are forgotten this often, while there are any */
+/* Without requests, due records are forgotten this often, while there are any, and a file that
+ * could not be written is tried. */
+#define IDLE_S        1
 
 /* ---- The queue ---- */
 
@@ -34,11 +36,11 @@ bool durable_ask(struct durable *d, struct request r) {
 /* Puts what waits into d->batch, which is empty.  False: nothing comes any more. */
 static bool next_batch(struct durable *d) {
     struct timespec end;
-    clock_gettime(CLOCK_REALTIME, &end);
+    clock_gettime(CLOCK_MONOTONIC, &end);
     end.tv_sec += IDLE_S;
     pthread_mutex_lock(&d->lock);
     while (d->queue.count == 0 && !d->stop)
-        if (!d->rest)
+        if (!d->rest && !d->broken)
             pthread_cond_wait(&d->wake, &d->lock);
         else if (pthread_cond_timedwait(&d->wake, &d->lock, &end) != 0)
             break;
@@ -104,8 +106,8 @@ static void refused(struct durable *d, const struct request *r) {
 
 /* ---- Writing ---- */
 
-/* Said once when it begins, and once when records have been written and none failed for a while. */
-static void note_state(struct durable *d, const char *why, size_t count) {
+/* Said once when it begins, and once when there have been writes and none failed for a while. */
+static void note_state(struct durable *d, const char *why) {
     static const struct alert begins = {
         .rule = "store.disk",
         .severity = ALERT_HIGH,
@@ -113,7 +115,7 @@ static void note_state(struct durable *d, const char *why, size_t count) {
     static const struct alert ends = {
         .rule = "store.disk", .severity = ALERT_INFO, .text = "The store writes its file again."};
     uint64_t now = d->clocks.now_ns();
-    bool over = why == NULL && count > 0 && now - d->failed_ns >= WELL_AGAIN_NS;
+    bool over = why == NULL && now - d->failed_ns >= WELL_AGAIN_NS;
     if (why != NULL)
         d->failed_ns = now;
     if (d->broken ? !over : why == NULL)
@@ -133,14 +135,16 @@ static uint64_t wall_at(struct durable *d, uint64_t our_ns) {
     return our_ns > now ? wall + (our_ns - now) : wall;
 }
 
-/* A part of the batch, in one commit. */
+/* A part of the batch, in one commit; nothing, when it is time to look after the file. */
 static void write_part(struct durable *d, const struct request *r, size_t count) {
     for (size_t i = 0; i < count; i++)
         d->records[i] = (struct record){
             .key = r[i].key, .kind = RECORD_DEBT, .due_ns = wall_at(d, r[i].want_ns)};
     const char *why =
-        state_file_write(d->file, d->records, count, d->clocks.wall_us() * 1000, &d->rest);
-    note_state(d, why, count);
+        count == 0 && d->broken
+            ? state_file_try(d->file)
+            : state_file_write(d->file, d->records, count, d->clocks.wall_us() * 1000, &d->rest);
+    note_state(d, why);
     for (size_t i = 0; i < count; i++)
         if (why == NULL)
             granted(d, &r[i]);
@@ -164,8 +168,12 @@ static void *storage(void *cookie) {
 }
 
 bool durable_start(struct durable *d) {
+    pthread_condattr_t attr;
     pthread_mutex_init(&d->lock, NULL);
-    pthread_cond_init(&d->wake, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&d->wake, &attr);
+    pthread_condattr_destroy(&attr);
     d->rest = true;
     if ((d->records = calloc(STORE_BATCH_MAX, sizeof(*d->records))) != NULL &&
         pthread_create(&d->thread, NULL, storage, d) == 0)
