@@ -297,9 +297,9 @@ def print_stores(bench):
         for name in FULL:
             r = bench.median(case, name)
             if r and bench.median(case, "full-exact"):
-                print("%-17s %-11s %9.1f %9.0f %9.0f %9.0f %12.1f" % (
+                print("%-17s %-11s %9.1f %9.0f %9.0f %9.0f %12s" % (
                     case, name, r["cpu"], r["p50"] - direct["p50"], r["p99"] - direct["p99"],
-                    r["rate"], r["redis"]))
+                    r["rate"], "-" if name == "full" else "%.1f" % r["redis"]))
 
 
 def goals(bench, case):
