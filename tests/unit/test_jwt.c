@@ -576,6 +576,31 @@ static void test_many_keys(void **state) {
     free(named);
 }
 
+/* A key without a kid is nobody's namesake. */
+static void test_a_key_without_a_kid(void **state) {
+    static const struct {
+        const char *header;
+        enum jwt_status want;
+    } rows[] = {
+        {"{'alg':'EdDSA'}", JWT_GOOD},
+        {"{'alg':'EdDSA','kid':''}", JWT_INVALID},
+        {"{'alg':'EdDSA','kid':1}", JWT_INVALID},
+        {"{'alg':'EdDSA','kid':null}", JWT_INVALID},
+        {"{'alg':'EdDSA','kid':'ed'}", JWT_INVALID},
+    };
+    struct bytes kid = conf.keys[BY_ED].kid;
+    unsigned wrong = 0;
+    (void)state;
+    conf.keys[BY_ED].kid = bytes_of(NULL, 0);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char *token = token_of(BY_ED, rows[i].header, GOOD);
+        wrong += expect(rows[i].header, token, rows[i].want);
+        free(token);
+    }
+    conf.keys[BY_ED].kid = kid;
+    assert_int_equal(wrong, 0);
+}
+
 /* ---- Sizes ---- */
 
 static char *padded(const char *before, size_t count, const char *after) {
@@ -673,6 +698,7 @@ int main(void) {
         cmocka_unit_test(test_algorithms_of_the_policy),
         cmocka_unit_test(test_another_claim_names_the_client),
         cmocka_unit_test(test_many_keys),
+        cmocka_unit_test(test_a_key_without_a_kid),
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_many_audiences),
         cmocka_unit_test(test_out_of_memory),
