@@ -36,11 +36,12 @@ def start(record, ports, header, **options):
     """The process; options are the tool's letters, such as c=64, k=1000, s=10, r=True."""
     words = [word for letter, value in options.items()
              for word in ["-" + letter] + ([] if value is True else [str(value)])]
-    return subprocess.Popen([tool("tools/hammer"), "-p", ",".join(map(str, ports)), "-o", str(record), *words, header],
+    gates = ",".join(map(str, ports))
+    return subprocess.Popen([tool("tools/hammer"), "-p", gates, "-o", str(record), *words, header],
                             stdin=subprocess.DEVNULL)
 
 
-def finish(process, record, patience=PATIENCE * 3):
+def finish(process, record, patience=PATIENCE * 8):
     """What was recorded, once the tool has ended by itself."""
     try:
         assert process.wait(patience) == 0

@@ -78,7 +78,7 @@ def test_one_key_on_all_workers(make_gate, upstream):
     assert gate.metric("queries_total") == sum(a.tag for a in answers)
 
 
-HOT = (200, 100) if SANITIZED else (500, 100)  # rate and burst of the client that always asks
+HOT = (100, 100) if SANITIZED else (300, 100)  # rate and burst of the client that always asks
 TIERS = {"gold": (1, 2), "free": (0.5, 1)}
 OTHERS = 20_000 if SANITIZED else 100_000
 KEY = "key-of-client-%07d"
@@ -142,7 +142,7 @@ def test_a_hot_key_and_a_hundred_thousand_others(make_gate, tmp_path):
         write_keys(gate)
         gate.start()
         log = hammer.run(tmp_path / "decisions", [gate.port], "X-API-Key: " + KEY.replace("%07d", "@"),
-                         k=OTHERS + 1, h=25, r=True, n=(3 if SANITIZED else 4) * OTHERS, c=64,
+                         k=OTHERS + 1, h=20, r=True, n=OTHERS * 5 // 2, c=64,
                          u="/v2/models/c10/infer")
     assert set(np.unique(log["status"])) == {200, 429}
     judged = wrong = asked = 0
@@ -158,4 +158,4 @@ def test_a_hot_key_and_a_hundred_thousand_others(make_gate, tmp_path):
         bad = wrong_decisions(asks, *TIERS[tier_of(client)])
         asked, judged, wrong = asked + 1, judged + (bad is not None), wrong + (bad or 0)
     assert wrong == 0
-    assert asked > 0.9 * OTHERS and judged > 0.9 * asked
+    assert asked > 0.8 * OTHERS and judged > 0.9 * asked  # 1 - 1/e^2 of them
