@@ -34,7 +34,7 @@ const struct option config_store_rows[] = {
      .offset = offsetof(struct store_conf, url),
      .fallback = "memory:",
      .says = "Where counters live. `memory:`: the process itself, shared by its workers; "
-             "`memory:/PATH`: there, and kept in that file across restarts; "
+             "`memory:/PATH`: there, and kept in that file across restarts and crashes; "
              "`redis://HOST[:PORT][/DATABASE]`, with TLS `rediss://...`: a Redis 7, shared by all "
              "gates that name it; `redis+sentinel://HOST,HOST,.../MASTER[/DATABASE]`: the one that "
              "Sentinels watch under this name; `redis+cluster://HOST,HOST,...`: a Cluster "
@@ -261,6 +261,14 @@ static void check_options(const struct url *u) {
     look_at(u, "key", s->tls_files.key, true);
 }
 
+/* Buckets are named by pseudonyms: by a key of this process alone, nobody else would find them. */
+static void check_pseudonyms(const struct url *u) {
+    if (u->conf->kind != STORE_MEMORY &&
+        yaml_get(config_at(u->r->root, "clients"), "pseudonym_key") == NULL)
+        wrong(u, "clients: {pseudonym_key: {file: FILE}}",
+              "a store that outlives this process needs a pseudonym key that does");
+}
+
 static bool is_plain(struct bytes url) {
     for (size_t i = 0; i < url.len; i++)
         if ((unsigned char)url.at[i] <= ' ' || strchr("?#%", url.at[i]) != NULL)
@@ -290,4 +298,5 @@ void config_link_store(struct reading *r) {
     else
         refuse_scheme(&u);
     check_options(&u);
+    check_pseudonyms(&u);
 }
