@@ -115,7 +115,7 @@ static const struct command commands[] = {
     {"reference", "", "", "", go_reference, "print the documentation of every option"},
     {"hash-key", "--id ID [--tier T] [--not-after YYYY-MM-DD] [--new]", "i", "tnN", go_hash_key,
      "hash the API key on standard input, or a new one, for keys.yaml"},
-    {"pseudonym", "-c FILE --kind key|address --id ID", "cik", "", go_pseudonym,
+    {"pseudonym", "-c FILE --kind key|mtls|jwt|address --id ID", "cik", "", go_pseudonym,
      "print the name a client has in logs"},
     {"version", "", "", "", go_version, "print the version"},
     {"help", "", "", "", go_help, "print this"},

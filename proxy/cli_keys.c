@@ -116,11 +116,19 @@ bool cli_hash_key(const char *id, const char *tier, const char *not_after, bool 
 
 /* ---- pseudonym ---- */
 
+static bool is_kind(const char *kind) {
+    static const char *const kinds[] = {"key", "mtls", "jwt", "address"};
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+        if (strcmp(kind, kinds[i]) == 0)
+            return true;
+    return false;
+}
+
 bool cli_pseudonym(const struct config *c, const char *kind, const char *id) {
     char name[PSEUDONYM_MAX], peer[CONFIG_PEER_MAX];
     struct bytes text = bytes_str(id);
-    if (strcmp(kind, "key") != 0 && strcmp(kind, "address") != 0)
-        return refuse("--kind is key or address");
+    if (!is_kind(kind))
+        return refuse("--kind is key, mtls, jwt or address");
     if (c->clients.pseudonym_version == 0)
         return refuse("the file has no clients.pseudonym_key: pseudonyms change with every start");
     if (!is_name(id))
@@ -132,5 +140,7 @@ bool cli_pseudonym(const struct config *c, const char *kind, const char *id) {
     }
     config_pseudonym(c, kind, text, name);
     printf("%s\n", name);
+    if (config_previous_pseudonym(c, kind, text, name))
+        printf("%s\n", name);
     return true;
 }

@@ -9,7 +9,8 @@
  * not. */
 MUST bool cli_hash_key(const char *id, const char *tier, const char *not_after, bool fresh);
 
-/* Prints the pseudonym of a client; kind is "key" or "address".  False: said why not. */
+/* Prints the pseudonym of a client under the key of now and, on a line of its own, under the one
+ * before it; kind is "key", "mtls", "jwt" or "address".  False: said why not. */
 MUST bool cli_pseudonym(const struct config *c, const char *kind, const char *id);
 
 #endif

@@ -6,8 +6,8 @@
 /* ---- The pseudonym key ---- */
 
 /* Its bytes are not part of the snapshot's hash: a hash in a log would confirm a guess. */
-static void read_pseudonym_key(struct reading *r, const struct yaml_node *at, const char *path) {
-    struct clients_conf *c = &r->c->clients;
+static void read_pseudonym_key(struct reading *r, const struct yaml_node *at, const char *path,
+                               unsigned char out[SECRET_BYTES_MAX], size_t *out_len) {
     char why[CONFIG_WHY_MAX];
     struct buf secret;
     buf_init(&secret, KIB(8));
@@ -17,28 +17,45 @@ static void read_pseudonym_key(struct reading *r, const struct yaml_node *at, co
         len--;
     if (wrong != NULL)
         diagnostics_add(&r->d, at->place, at->width, NULL, "cannot use '%s': %s", path, wrong);
-    else if (len < SECRET_BYTES_MIN || len > sizeof(c->pseudonym_key))
+    else if (len < SECRET_BYTES_MIN || len > SECRET_BYTES_MAX)
         diagnostics_add(&r->d, at->place, at->width, "openssl rand -hex 32 makes a good one",
-                        "'%s' holds %zu bytes: expected %d to %zu", path, len, SECRET_BYTES_MIN,
-                        sizeof(c->pseudonym_key));
+                        "'%s' holds %zu bytes: expected %d to %d", path, len, SECRET_BYTES_MIN,
+                        SECRET_BYTES_MAX);
     else
-        memcpy(c->pseudonym_key, secret.at, c->pseudonym_key_len = len);
+        memcpy(out, secret.at, *out_len = len);
     if (secret.at != NULL)
         crypto_wipe(secret.at, secret.room);
     buf_free(&secret);
 }
 
+static void take_previous_key(struct reading *r, const struct yaml_node *section) {
+    const struct previous_file *file = &r->file->clients.pseudonym_key.previous;
+    const struct yaml_node *at = yaml_get(section, "previous");
+    struct clients_conf *c = &r->c->clients;
+    if (at == NULL || file->file.len == 0)
+        return;
+    c->previous_version = (uint32_t)file->version;
+    if (c->previous_version == c->pseudonym_version)
+        diagnostics_add(&r->d, config_at(at, "version")->place, config_at(at, "version")->width,
+                        "raise the version of the new key",
+                        "both pseudonym keys have the version %u", c->previous_version);
+    read_pseudonym_key(r, config_at(at, "file"), file->file.at, c->previous_key,
+                       &c->previous_key_len);
+}
+
 static void take_pseudonym_key(struct reading *r, const struct yaml_node *clients) {
     const struct pseudonym_file *file = &r->file->clients.pseudonym_key;
     struct clients_conf *c = &r->c->clients;
-    const struct yaml_node *at = config_at(config_at(clients, "pseudonym_key"), "file");
-    if (yaml_get(clients, "pseudonym_key") == NULL) {
+    const struct yaml_node *section = yaml_get(clients, "pseudonym_key");
+    if (section == NULL) {
         config_process_key(c->pseudonym_key);
         c->pseudonym_key_len = SHA256_BYTES;
     } else if (file->file.len > 0) {
         c->pseudonym_version = (uint32_t)file->version;
-        read_pseudonym_key(r, at, file->file.at);
+        read_pseudonym_key(r, config_at(section, "file"), file->file.at, c->pseudonym_key,
+                           &c->pseudonym_key_len);
     }
+    take_previous_key(r, section);
 }
 
 /* ---- Who may ask ---- */

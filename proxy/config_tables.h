@@ -26,9 +26,14 @@ struct api_keys_file {
     struct bytes header, file;
 };
 
+struct previous_file {
+    struct bytes file;
+    uint64_t version;
+};
 struct pseudonym_file {
     struct bytes file;
     uint64_t version;
+    struct previous_file previous;
 };
 
 struct jwt_tier_file {

@@ -20,6 +20,22 @@ static const struct option api_keys_rows[] = {
     {.type = OPTION_END},
 };
 
+static const struct option previous_rows[] = {
+    {.name = "file",
+     .type = OPTION_FILE,
+     .offset = offsetof(struct previous_file, file),
+     .required = true,
+     .says = "Its file."},
+    {.name = "version",
+     .type = OPTION_COUNT,
+     .offset = offsetof(struct previous_file, version),
+     .required = true,
+     .min = 1,
+     .max = 999999,
+     .says = "Its number."},
+    {.type = OPTION_END},
+};
+
 static const struct option pseudonym_rows[] = {
     {.name = "file",
      .type = OPTION_FILE,
@@ -35,6 +51,12 @@ static const struct option pseudonym_rows[] = {
      .fallback = "1",
      .says = "Number of the key, the `1` of pseudonyms that begin with `k1:`; raise it with every "
              "new key."},
+    {.name = "previous",
+     .type = OPTION_SECTION,
+     .offset = offsetof(struct pseudonym_file, previous),
+     .rows = previous_rows,
+     .says = "The key before it: `querygate pseudonym` then prints both names of a client. "
+             "Absent: there is none."},
     {.type = OPTION_END},
 };
 

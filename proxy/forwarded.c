@@ -2,25 +2,22 @@
 
 #include "base/limits.h"
 
-/* ADDRESS, IPV4:PORT, [IPV6] or [IPV6]:PORT. */
-static bool parse_node(struct bytes text, bool bare_v6, struct ip *out) {
+/* IPV4, IPV4:PORT, [IPV6], [IPV6]:PORT and, if bare, IPV6. */
+static bool parse_node(struct bytes text, bool bare, struct ip *out) {
     struct bytes rest = text, host;
     uint64_t port;
-    bool bracketed = bytes_starts(text, "[");
-    if (bare_v6 && !bracketed && ip_parse(text, out))
+    if (bare && ip_parse(text, out))
         return true;
-    if (bracketed)
-        rest = bytes_skip(rest, 1);
-    host = bytes_cut(&rest, bracketed ? ']' : ':');
-    if (bracketed && rest.at == NULL)
-        return false; /* It is not closed. */
-    if (bracketed && rest.len > 0 && bytes_cut(&rest, ':').len > 0)
-        return false; /* Something between it and the port. */
-    if ((memchr(host.at, ':', host.len) != NULL) != bracketed)
+    if (!bytes_starts(text, "[")) {
+        host = bytes_cut(&rest, ':');
+        return (rest.at == NULL || bytes_to_u64(rest, 65535, &port)) && ip_parse(host, out);
+    }
+    rest = bytes_skip(rest, 1);
+    host = bytes_cut(&rest, ']');
+    bool closed = rest.at != NULL, six = memchr(host.at, ':', host.len) != NULL;
+    if (rest.len > 0 && (rest.at[0] != ':' || !bytes_to_u64(bytes_skip(rest, 1), 65535, &port)))
         return false;
-    return (rest.at == NULL || (bracketed && rest.len == 0 && rest.at == text.at + text.len) ||
-            bytes_to_u64(rest, 65535, &port)) &&
-           ip_parse(host, out);
+    return closed && six && ip_parse(host, out);
 }
 
 static bool is_token(struct bytes s) {

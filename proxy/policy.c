@@ -26,6 +26,7 @@ void config_unref(struct config *c) {
         c->release(c);
     jwt_keys_free(c->clients.jwt);
     crypto_wipe(c->clients.pseudonym_key, sizeof(c->clients.pseudonym_key));
+    crypto_wipe(c->clients.previous_key, sizeof(c->clients.previous_key));
     arena_free(c->arena);
 }
 
@@ -76,9 +77,8 @@ const struct api_key *config_api_key(const struct config *c, struct bytes secret
     return NULL;
 }
 
-void config_pseudonym(const struct config *c, const char *kind, struct bytes id,
-                      char out[PSEUDONYM_MAX]) {
-    const struct clients_conf *conf = &c->clients;
+static void name_under(struct bytes key, uint32_t version, const char *kind, struct bytes id,
+                       char out[PSEUDONYM_MAX]) {
     unsigned char digest[SHA256_BYTES];
     char text[CLIENT_ID_MAX + 16], hex[17];
     size_t kind_len = strlen(kind);
@@ -87,10 +87,26 @@ void config_pseudonym(const struct config *c, const char *kind, struct bytes id,
     text[kind_len] = ':';
     if (id.len > 0)
         memcpy(text + kind_len + 1, id.at, id.len);
-    crypto_hmac_sha256(bytes_of(conf->pseudonym_key, conf->pseudonym_key_len),
-                       bytes_of(text, kind_len + 1 + id.len), digest);
+    crypto_hmac_sha256(key, bytes_of(text, kind_len + 1 + id.len), digest);
     crypto_hex(digest, 8, hex);
-    snprintf(out, PSEUDONYM_MAX, "k%u:%s", conf->pseudonym_version, hex);
+    snprintf(out, PSEUDONYM_MAX, "k%u:%s", version, hex);
+}
+
+void config_pseudonym(const struct config *c, const char *kind, struct bytes id,
+                      char out[PSEUDONYM_MAX]) {
+    const struct clients_conf *conf = &c->clients;
+    name_under(bytes_of(conf->pseudonym_key, conf->pseudonym_key_len), conf->pseudonym_version,
+               kind, id, out);
+}
+
+bool config_previous_pseudonym(const struct config *c, const char *kind, struct bytes id,
+                               char out[PSEUDONYM_MAX]) {
+    const struct clients_conf *conf = &c->clients;
+    if (conf->previous_version == 0)
+        return false;
+    name_under(bytes_of(conf->previous_key, conf->previous_key_len), conf->previous_version, kind,
+               id, out);
+    return true;
 }
 
 static unsigned char process_key[SHA256_BYTES];

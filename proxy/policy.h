@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "../proto/codec.h"
+#include "base/limits.h"
 #include "base/option.h"
 #include "crypto.h"
 #include "filter.h"
@@ -138,9 +139,12 @@ struct clients_conf {
     struct jwt_conf *jwt;            /* jwt.h; BY_JWT is in order; freed with the snapshot */
     const struct api_key *keys;      /* sorted by sha256 */
     uint32_t key_count;
-    unsigned char pseudonym_key[64];
+    unsigned char pseudonym_key[SECRET_BYTES_MAX];
     size_t pseudonym_key_len;
     uint32_t pseudonym_version; /* 0: the key was made at this start and ends with the process */
+    unsigned char previous_key[SECRET_BYTES_MAX]; /* the pseudonym key before it; version 0: none */
+    size_t previous_key_len;
+    uint32_t previous_version;
 };
 
 /* Does `identify` say so? */
@@ -243,5 +247,9 @@ const struct api_key *config_api_key(const struct config *c, struct bytes secret
 #define PSEUDONYM_MAX 32
 void config_pseudonym(const struct config *c, const char *kind, struct bytes id,
                       char out[PSEUDONYM_MAX]);
+
+/* The same under the key before it, for finding a client in logs of that time.  False: none. */
+MUST bool config_previous_pseudonym(const struct config *c, const char *kind, struct bytes id,
+                                    char out[PSEUDONYM_MAX]);
 
 #endif

@@ -54,12 +54,13 @@ bool sock_peer_holds(const struct sock *s, struct tls_context *c) {
 
 /* ---- What it says ---- */
 
-static bool is_name(struct bytes s) {
+/* Alternative names are ASCII by their type, whose other bytes OpenSSL would take for Latin-1. */
+static bool is_name(struct bytes s, bool ascii) {
     while (s.len > 0) {
         size_t n = utf8_length(s);
         unsigned char c = (unsigned char)s.at[0];
         bool c1 = c == 0xc2 && s.len > 1 && (unsigned char)s.at[1] < 0xa0;
-        if (n == 0 || c < 0x20 || c == 0x7f || c1)
+        if (n == 0 || c < 0x20 || c == 0x7f || c1 || (ascii && n > 1))
             return false;
         s = bytes_skip(s, n);
     }
@@ -73,7 +74,7 @@ static bool add_value(struct tls_peer *p, enum tls_field field, const ASN1_STRIN
     int len = ASN1_STRING_to_UTF8(&text, s);
     ERR_clear_error();
     bool ok = true, good = v->count++ == 0 && len > 0 && len <= CLIENT_ID_MAX &&
-                           is_name(bytes_of(text, (size_t)len));
+                           is_name(bytes_of(text, (size_t)len), field <= TLS_SAN_EMAIL);
     free((void *)v->text.at);
     v->text = bytes_of(NULL, 0);
     if (good) {

@@ -141,7 +141,10 @@ static void test_command_lines(void **state) {
         {"pseudonym -c good.yaml --kind key --id alice", 0, "k1:7e59d1724cf25a6b\n", NULL},
         {"pseudonym -c good.yaml --kind address --id 192.0.2.1", 0, "k1:", NULL},
         {"pseudonym -c good.yaml --kind address --id x", 1, NULL, "--id is not an address"},
-        {"pseudonym -c good.yaml --kind mtls --id x", 1, NULL, "--kind is key or address"},
+        {"pseudonym -c good.yaml --kind mtls --id x", 0, "k1:", NULL},
+        {"pseudonym -c good.yaml --kind jwt --id x", 0, "k1:", NULL},
+        {"pseudonym -c good.yaml --kind name --id x", 1, NULL,
+         "--kind is key, mtls, jwt or address"},
         {"pseudonym -c good.yaml --kind key", 2, NULL, "usage: querygate pseudonym"},
         {"hash-key", 2, NULL, "usage: querygate hash-key --id ID"},
     };
