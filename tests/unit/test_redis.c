@@ -259,6 +259,23 @@ static void a_silent_server_is_left(void **state) {
     TURN_UNTIL(all_ready());
 }
 
+static void silence_counts_from_the_first_command(void **state) {
+    struct outcome o;
+    (void)state;
+    connect_all(echo);
+    assert_true(ask(redis, "GET k", &o));
+    TURN_UNTIL(o.calls > 0);
+    uint64_t heard_at = clock_us();
+    TURN_UNTIL(clock_us() - heard_at > REDIS_SILENCE_MAX / 3 ||
+               event_base_loop(worker.base, EVLOOP_NONBLOCK) < 0);
+    servers[0].script = nothing;
+    uint64_t began = clock_us();
+    assert_true(ask(redis, "GET k", &o));
+    TURN_UNTIL(o.calls > 0);
+    assert_int_equal(o.result, REDIS_DOWN);
+    assert_true(clock_us() - began >= REDIS_SILENCE_MAX - MS(100));
+}
+
 static void an_idle_connection_stays(void **state) {
     struct outcome o;
     (void)state;
@@ -476,6 +493,11 @@ static void freed_by_a_reply(void **state) {
     (void)state;
     run_with(frees_all, echo, false);
 }
+static void freed_by_an_error(void **state) {
+    (void)state;
+    canned = "-READONLY no\r\n";
+    run_with(frees_all, say_canned, false);
+}
 static void freed_by_a_timeout(void **state) {
     (void)state;
     store.timeout = 5000;
@@ -530,6 +552,7 @@ int main(void) {
         CASE(bad_replies_break_the_connection),
         CASE(a_reply_that_nobody_asked_for_breaks_it),
         CASE(a_silent_server_is_left),
+        CASE(silence_counts_from_the_first_command),
         CASE(an_idle_connection_stays),
         CASE(says_once_that_it_is_lost_and_found),
         CASE(errors_of_a_server_that_serves_no_writes),
@@ -540,6 +563,7 @@ int main(void) {
         CASE(a_loading_server_is_waited_for),
         CASE(a_server_that_does_not_greet_is_left),
         CASE(freed_by_a_reply),
+        CASE(freed_by_an_error),
         CASE(freed_by_a_timeout),
         CASE(freed_by_a_loss),
         CASE(cancelled_by_a_reply),
