@@ -261,8 +261,7 @@ void additive_explain(const struct additive_conf *conf, const struct sensitivity
         buf_add_str(out, "- samples are drawn ahead of answers, so how long an answer takes does "
                          "not tell its noise\n");
     else
-        buf_add_str(out, "- noise is drawn while the answer waits: each further width of it takes "
-                         "some tens of nanoseconds longer, far below a network's own jitter but "
-                         "not below what very many repeats average out");
+        buf_add_str(out, "- noise is drawn while the answer waits, in a number of steps that does "
+                         "not depend on its size, but for the one draw in 3000 that is largest\n");
     sticky_explain(&conf->sticky, out);
 }

@@ -1,11 +1,14 @@
 #include "discrete.h"
 
+#include <math.h>
+
 #include "../proxy/base/require.h"
 
 #define TERMS_MAX   (1u << 20) /* reached with probability below 1 / TERMS_MAX! */
 #define STEPS_MAX   (1u << 13) /* of a geometric variable: exp(-8192) */
-#define SPREAD_MAX  1024       /* scales from 0 to a sample: exp(-1024) */
-#define DIGIT_BITS  16
+#define STEPS_FIXED 8
+#define SPREAD_MAX  1024 /* scales from 0 to a sample: exp(-1024) */
+#define DIGIT_BITS  8
 #define NARROW_BITS (64 - DIGIT_BITS)
 
 struct ratio ratio_reduce(struct ratio r) {
@@ -28,7 +31,7 @@ bool distribution_valid(const struct distribution *d) {
            r.num / r.den <= GAUSSIAN_SIZE_MAX;
 }
 
-/* n / d digit by digit against random digits of base 2^16: the first that differs decides, nearly
+/* n / d digit by digit against random digits of base 2^8: the first that differs decides, nearly
  * always the first, and no quotient is ever rounded. */
 static bool bernoulli_narrow(struct bits *b, uint64_t n, uint64_t d) {
     while (n != 0) {
@@ -60,6 +63,22 @@ bool draw_bernoulli(struct bits *b, wide n, wide d) {
                                  : bernoulli_wide(b, n, d);
 }
 
+/* The first 256 binary digits of exp(-1). */
+static const unsigned char inverse_e[] = {
+    0x5e, 0x2d, 0x58, 0xd8, 0xb3, 0xbc, 0xdf, 0x1a, 0xba, 0xde, 0xc7, 0x82, 0x90, 0x54, 0xf9, 0x0d,
+    0xda, 0x98, 0x05, 0xaa, 0xb5, 0x6c, 0x77, 0x33, 0x30, 0x24, 0xb9, 0xd0, 0xa5, 0x07, 0xda, 0xed};
+
+/* True with probability exp(-1): random digits against its own.  What is behind these would be
+ * asked for once in 2^256 draws. */
+static bool bernoulli_inverse_e(struct bits *b) {
+    for (size_t i = 0; i < sizeof(inverse_e); i++) {
+        unsigned char drawn = (unsigned char)bits_take(b, 8);
+        if (drawn != inverse_e[i])
+            return drawn < inverse_e[i];
+    }
+    return false;
+}
+
 /* Algorithm 1 for n <= d: the alternating series of exp, a term a step. */
 static bool bernoulli_exp_unit(struct bits *b, wide n, wide d) {
     unsigned k = 1;
@@ -71,20 +90,31 @@ static bool bernoulli_exp_unit(struct bits *b, wide n, wide d) {
 bool draw_bernoulli_exp(struct bits *b, wide n, wide d) {
     require(d > 0 && d >> 106 == 0);
     for (; n > d; n -= d)
-        if (!bernoulli_exp_unit(b, 1, 1))
+        if (!bernoulli_inverse_e(b))
             return false;
     return bernoulli_exp_unit(b, n, d);
+}
+
+/* How often exp(-1) comes true in a row.  The first of them are always drawn, so that the time does
+ * not tell the number, but for one in 3000 that are more. */
+static uint64_t draw_steps(struct bits *b) {
+    uint64_t steps = 0, all = 1;
+    for (int i = 0; i < STEPS_FIXED; i++) {
+        all &= bernoulli_inverse_e(b);
+        steps += all;
+    }
+    while (all && steps < STEPS_MAX && bernoulli_inverse_e(b))
+        steps++;
+    return steps;
 }
 
 /* Algorithm 2. */
 static int64_t draw_laplace(struct bits *b, struct ratio scale) {
     for (;;) {
-        uint64_t u = bits_below(b, scale.num), v = 0;
+        uint64_t u = bits_below(b, scale.num);
         if (!draw_bernoulli_exp(b, u, scale.num))
             continue;
-        while (v < STEPS_MAX && bernoulli_exp_unit(b, 1, 1))
-            v++;
-        uint64_t x = (u + scale.num * v) / scale.den;
+        uint64_t v = draw_steps(b), x = (u + scale.num * v) / scale.den;
         bool negative = bits_take(b, 1) != 0;
         if (negative && x == 0)
             continue;
@@ -92,11 +122,13 @@ static int64_t draw_laplace(struct bits *b, struct ratio scale) {
     }
 }
 
+/* The processor's root is a guess that integers correct. */
 static uint64_t root_floor(uint64_t n) {
-    uint64_t root = 0;
-    for (uint64_t bit = 1ull << 31; bit != 0; bit >>= 1)
-        if ((root + bit) * (root + bit) <= n)
-            root += bit;
+    uint64_t root = (uint64_t)sqrt((double)n);
+    while (root * root > n)
+        root--;
+    while ((root + 1) * (root + 1) <= n)
+        root++;
     return root;
 }
 

@@ -1,8 +1,9 @@
 /* discrete.h - exact samples of discrete distributions, by integers alone.
  *
  * Canonne, Kamath, Steinke: "The Discrete Gaussian for Differential Privacy" (2020), algorithms 1
- * to 3.  No floating point comes near a sample, so nothing of a distribution's shape is lost in
- * its last bits (Mironov 2012) and the support does not depend on what the noise is added to. */
+ * to 3, but that exp(-1) is taken by its first 256 binary digits.  No floating point comes near a
+ * sample, so nothing of a distribution's shape is lost in its last bits (Mironov 2012) and the
+ * support does not depend on what the noise is added to. */
 #ifndef QG_DISCRETE_H
 #define QG_DISCRETE_H
 
