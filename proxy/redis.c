@@ -84,6 +84,7 @@ static void on_deadline(evutil_socket_t fd, short what, void *cookie) {
             break;
         redis_done_fn *done = c->done;
         void *for_whom = c->cookie;
+        require(done != NULL);
         abandon(r, c);
         done(for_whom, REDIS_TIMEOUT, NULL);
     }
