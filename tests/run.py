@@ -2,7 +2,8 @@
 """run.py [--build DIR] [PART...] - runs the tests that `make test` has built.
 
 Parts: unit (release, ASan+UBSan, and TSan where there are threads), fuzz (the corpora, ASan),
-e2e and attacks (the real binary), sanitized (e2e again with the ASan binary), lint.  All by default.
+e2e, nemesis and attacks (the real binary), sanitized (e2e and nemesis again with the ASan binary),
+lint.  All by default.
 Prints what failed with its output; the last line is `N passed, N failed`.  Exit 0 only if something
 ran and nothing failed.
 """
@@ -157,6 +158,8 @@ def pytest_jobs(build, parts):
     sanitized = gate(build, "san-address-undefined")
     rows = [("lint", "lint", "tests/lint", None), ("e2e", "e2e", "tests/e2e", release),
             ("sanitized", "e2e asan", "tests/e2e", sanitized),
+            ("nemesis", "nemesis", "tests/nemesis", release),
+            ("sanitized", "nemesis asan", "tests/nemesis", sanitized),
             ("attacks", "attacks", "tests/attacks", release)]
     for part, name, folder, env in rows:
         if part in parts:
@@ -180,7 +183,7 @@ def run(jobs, workers, results):
 
 
 def main():
-    every = ["unit", "fuzz", "lint", "e2e", "sanitized", "attacks"]
+    every = ["unit", "fuzz", "lint", "e2e", "sanitized", "nemesis", "attacks"]
     options = argparse.ArgumentParser()
     options.add_argument("--build", default="build")
     options.add_argument("parts", nargs="*", metavar="PART", help="of: " + " ".join(every))

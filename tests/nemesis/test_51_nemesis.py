@@ -10,8 +10,8 @@ from redis_servers import redis_cluster, redis_server, sentinels  # noqa: F401 (
 from rig import Rule
 
 RATE, BURST = 200, 40
-CALM = 0.7       # seconds of load before, and after, what happens
-OUTAGE = 1.2
+CALM = 0.6       # seconds of load before, and after, what happens
+OUTAGE = 1.0
 NOTICED = 1.0
 RECOVERY = 1.0   # after Redis' return every gate counts with the others again
 NOISE = 0.5      # what a busy machine may add to it

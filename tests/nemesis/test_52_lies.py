@@ -13,7 +13,7 @@ from harness import SANITIZED, wait_for
 from redis_servers import RedisServer, redis_server  # noqa: F401 (a fixture)
 from rig import Rule
 
-LIE = 0.7           # seconds that each lasts
+LIE = 0.5           # seconds that each lasts
 LOST_MIN = 0.3      # seconds for which a lost store stays lost
 WORKERS = 2
 MEMORY = 32 << 20   # what a gate may grow by while it is lied to
@@ -91,7 +91,7 @@ def test_lie(lied_to, name):
     memory = rig.gates[0].resident()
     rig.load(w=4)
     started = time.monotonic()
-    rig.let_run(0.3)
+    rig.let_run(0.15)
     broken = rig.note("lies: " + name)
     between.misbehave(CASES[name])
     rig.wait_down()
@@ -105,7 +105,7 @@ def test_lie(lied_to, name):
     between.misbehave(fake_redis.passes)
     between.break_all()
     up = rig.wait_up()
-    rig.let_run(0.2)
+    rig.let_run(0.1)
     ended = time.monotonic()
     decisions = rig.finish()
 

@@ -13,7 +13,7 @@ from rig import Rule
 
 HOUR = 3600
 JUMPS = [HOUR, 0, -HOUR, 0]  # to so far from the truth: on, back, back, on
-PHASE = 1.2
+PHASE = 1.0
 SLOW = 0.2  # store.timeout
 
 
