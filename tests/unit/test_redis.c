@@ -297,7 +297,7 @@ static void says_once_that_it_is_lost_and_found(void **state) {
     connect_all(echo);
     server_close(&servers[0]);
     TURN_UNTIL(redis->nodes[0]->links[0]->attempts >= 3 &&
-               redis->nodes[0]->links[1]->attempts >= 3);
+               redis->nodes[0]->links[REDIS_CONNECTIONS - 1]->attempts >= 3);
     assert_false(redis_ready(redis));
     assert_false(ask(redis, "GET k", &o));
     assert_non_null(strstr(said, "the connection broke; trying again"));
