@@ -78,7 +78,6 @@ static bool read_input(struct sticky *s, struct reader *r) {
     buf_clear(&s->context);
     add_bytes(&s->context, r->t->name);
     buf_add_char(&s->context, r->t->dtype == DTYPE_BYTES ? 's' : 'n');
-    add_u64(&s->context, r->each);
     if (r->t->dtype == DTYPE_BYTES)
         add_strings(&s->context, r);
     else

@@ -345,6 +345,76 @@ static void what_makes_another_draw(void **unused) {
     bench_close(&b);
 }
 
+/* Two distributions never share a context, two buckets neither. */
+static void contexts_tell_all_parameters_apart(void **unused) {
+    (void)unused;
+    static const double zero[] = {0, 0};
+    const struct distribution from[] = {{DISCRETE_LAPLACE, {5, 2}},
+                                        {DISCRETE_LAPLACE, {7, 2}},
+                                        {DISCRETE_LAPLACE, {5, 3}},
+                                        {DISCRETE_GAUSSIAN, {5, 2}}};
+    struct conf conf = laplace_conf(1), tenth = conf, fifth = conf;
+    struct predictions p = {.count = 0};
+    struct additive a[5];
+    struct bench b;
+    tenth.noise.sticky.bucket = 0.1;
+    fifth.noise.sticky.bucket = 0.2;
+    bench_open(&b, &conf);
+    for (int i = 0; i < 5; i++)
+        assert_true(additive_begin(&a[i], &b.call, &conf.noise, &from[i % 4], &p,
+                                   i < 4 ? "noise" : "value"));
+    for (int i = 0; i < 5; i++)
+        for (int k = 0; k < i; k++)
+            assert_false(bytes_eq(a[i].sticky.what, a[k].sticky.what));
+    for (int i = 0; i < 5; i++)
+        additive_end(&a[i]);
+    b.call.conf = &tenth;
+    const double *first = released(&b, zero, 2, three, 3);
+    b.call.conf = &fifth;
+    assert_memory_not_equal(released(&b, zero, 2, three, 3), first, 3 * sizeof(double));
+    bench_close(&b);
+}
+
+/* Outputs of rank 3: several rows for one question, each with noise of its own, alone or not. */
+static void rows_of_one_question(void **unused) {
+    (void)unused;
+    static const double scores[12], in[] = {1, 2};
+    struct conf conf = laplace_conf(1);
+    struct bench b;
+    bench_open(&b, &conf);
+    bench_input(&b, "x", in, 2, 1);
+    struct output batch = bench_output(OUT_SCORES, DTYPE_FP64, 6, 2, scores, b.arena);
+    assert_int_equal(answer(&b, &batch).kind, VERDICT_PASS);
+    b.query.input_count = 0;
+    bench_input(&b, "x", in + 1, 1, 1);
+    struct output alone = bench_output(OUT_SCORES, DTYPE_FP64, 3, 2, scores, b.arena);
+    assert_int_equal(answer(&b, &alone).kind, VERDICT_PASS);
+    assert_memory_equal(alone.values, batch.values + 6, 6 * sizeof(double));
+    assert_memory_not_equal(alone.values, alone.values + 2, 2 * sizeof(double));
+    assert_memory_not_equal(alone.values, alone.values + 4, 2 * sizeof(double));
+    bench_close(&b);
+}
+
+static void inputs_are_known_by_name(void **unused) {
+    (void)unused;
+    struct conf conf = laplace_conf(1);
+    struct bench b;
+    struct output o[2];
+    double one = 1, two = 2;
+    bench_open(&b, &conf);
+    for (int i = 0; i < 2; i++) {
+        b.query.input_count = 0;
+        bench_input(&b, "x", i == 0 ? &one : &two, 1, 1);
+        bench_input(&b, "y", i == 0 ? &two : &one, 1, 1);
+        b.inputs[0].name = i == 0 ? BYTES_LITERAL("x") : BYTES_LITERAL("z");
+        b.inputs[1].name = i == 0 ? BYTES_LITERAL("y") : BYTES_LITERAL("x");
+        o[i] = bench_output(OUT_SCORES, DTYPE_FP64, 1, 3, three, b.arena);
+        assert_int_equal(answer(&b, &o[i]).kind, VERDICT_PASS);
+    }
+    assert_memory_not_equal(o[0].values, o[1].values, 3 * sizeof(double)); /* x=1 y=2; x=1 z=2 */
+    bench_close(&b);
+}
+
 static void what_does_not(void **unused) {
     (void)unused;
     static const double whole[] = {1, 0, 3, 255}, negative_zero[] = {1, -0.0, 3, 255};
@@ -565,7 +635,7 @@ static void only_scores_and_logits_are_touched(void **unused) {
 /* Every form of an answer shows what its datatype holds. */
 static void datatypes_hold_what_is_released(void **unused) {
     (void)unused;
-    static const double big[] = {70000.3, 0.5};
+    static const double big[] = {70000.3, 9000001.7};
     for (enum dtype type = DTYPE_UINT8; type <= DTYPE_FP64; type++) {
         struct conf conf = scale_conf(3);
         struct bench b;
@@ -657,6 +727,9 @@ int main(void) {
         cmocka_unit_test(a_batch_is_its_rows),
         cmocka_unit_test(shared_inputs_and_equal_rows),
         cmocka_unit_test(what_makes_another_draw),
+        cmocka_unit_test(contexts_tell_all_parameters_apart),
+        cmocka_unit_test(rows_of_one_question),
+        cmocka_unit_test(inputs_are_known_by_name),
         cmocka_unit_test(what_does_not),
         cmocka_unit_test(buckets_swallow_jitter),
         cmocka_unit_test(strings_are_questions_too),
