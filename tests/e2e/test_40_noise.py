@@ -190,8 +190,8 @@ def opposites():
     "{randomize: {mechanism: permute_and_flip, epsilon: %g}}",
     "{randomize: {mechanism: exponential, epsilon: %g}}"])
 def test_an_audit_finds_no_more_than_epsilon(make_gate, opposites, policy):
-    """At 95 % confidence: a mechanism that is as telling as it may be fails this with one set of canaries in 20,
-    so that where draws change for a good reason, other canaries may be needed."""
+    """At 95 % confidence: a mechanism that is as telling as it may be fails this with one set of
+    canaries in 20, so that where draws change for a good reason, others may be needed."""
     epsilon = 1
     gate = keyed(make_gate, opposites, policy="filters: [%s]" % policy % epsilon)
     guesses = CANARIES if "randomize" in policy else CANARIES // 10
