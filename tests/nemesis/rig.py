@@ -201,12 +201,14 @@ def assert_bounded(rule, decisions, events=(), outage=None, more=0):
     share of the rate on top, and once its share of the burst."""
     got = decisions.admitted
     burst = rule.bound + more
-    sent, received = got.sent, got.received
     if outage:
         burst += rule.share
-        sent, received = stretched(sent, outage), stretched(received, outage)
-    return windows.assert_bound("%d/s, burst %d" % (rule.rate, rule.burst), sent, received,
-                                got.gate, rule.rate, burst, events)
+
+    def clock(times):
+        return stretched(times, outage) if outage else times
+
+    return windows.assert_bound("%d/s, burst %d" % (rule.rate, rule.burst), got.sent, got.received,
+                                got.gate, rule.rate, burst, events, clock)
 
 
 def is_prompt(decisions, calm, deadline=DEADLINE):

@@ -94,7 +94,7 @@ def test_a_flapping_store_does_not_flap_the_state(rig, redis_server):  # noqa: F
         redis_server.pause()
         rig.let_run(0.15)
         redis_server.resume()
-        rig.let_run(0.1)
+        rig.let_run(0.04)  # for fewer answers than it takes to be trusted again
     losses = gate.metric("store_losses_total")
     rig.wait_up()
     decisions = rig.finish()

@@ -71,7 +71,11 @@ def history(what, worst, sent, received, gates, events=()):
     return "\n".join(lines)
 
 
-def assert_bound(what, sent, received, gates, rate, burst, events=()):
-    worst = worst_window(sent, received, rate, burst)
+def assert_bound(what, sent, received, gates, rate, burst, events=(), clock=lambda times: times):
+    """clock: by which the rate is counted; it runs on."""
+    worst = worst_window(clock(sent), clock(received), rate, burst)
+    if worst.excess > 0:
+        worst = worst._replace(start=sent[clock(sent) >= worst.start].min(),
+                               end=received[clock(received) <= worst.end].max())
     assert worst.excess <= 1e-6, history(what, worst, sent, received, gates, events)
     return worst
