@@ -119,7 +119,7 @@ void config_link_mtls(struct reading *r, const struct yaml_node *clients) {
     conf->name = r->file->clients.mtls.name > 0 ? r->file->clients.mtls.name - 1 : 0;
     take_match(r, section, conf);
     take_tiers(r, section, conf);
-    if (!asked)
+    if (!asked && clients_by(&r->c->clients, BY_MTLS))
         diagnostics_add(&r->d, section->key_place, section->key_width,
                         "tls: {client_ca: FILE, ...}",
                         "no listener asks clients for a certificate");

@@ -149,7 +149,8 @@ def logged(gate, client):
 
 
 def pseudonym(gate, ident):
-    code, out, err = run("pseudonym", "-c", gate.path("policy.yaml"), "--kind", "mtls", "--id", ident)
+    code, out, err = run("pseudonym", "-c", gate.path("policy.yaml"), "--kind", "mtls",
+                         "--id", ident)
     assert code == 0, err
     return out.strip()
 
@@ -170,9 +171,10 @@ def test_a_certificate_names_the_client(gate, server, clients, version):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("case", ["none", "expired", "wrong authority", "self-signed", "wrong usage",
-                                  "revoked", "weak key", "too long a chain"])
-def test_what_does_not_hold_gets_no_byte_through(gate, echo, server, clients, tmp_path, case, version):
+@pytest.mark.parametrize("case", ["none", "expired", "wrong authority", "self-signed",
+                                  "wrong usage", "revoked", "weak key", "too long a chain"])
+def test_what_does_not_hold_gets_no_byte_through(gate, echo, server, clients, tmp_path, case,
+                                                 version):
     other = Clients(tmp_path / "other")
     issued = {
         "none": lambda: None,
@@ -260,7 +262,8 @@ def test_control_characters_in_a_name(make_gate, echo, server, clients, tmp_path
     """a.example NUL .evil.example: what a careless reader takes for a.example."""
     gate = make(make_gate, echo, server, clients, more="mtls: {name: san_uri}", workers=1)
     hidden = "SEQUENCE:names\n[names]\nuri=IMPLICIT:6,FORMAT:HEX,OCT:%s\n"
-    for i, name in enumerate((b"spiffe://corp/a\0b", b"spiffe://corp/a\nb", b"spiffe://corp/\xff", b"a\x7fb")):
+    names = (b"spiffe://corp/a\0b", b"spiffe://corp/a\nb", b"spiffe://corp/\xff", b"a\x7fb")
+    for i, name in enumerate(names):
         conf, cert = str(tmp_path / "names.conf"), str(tmp_path / ("c%d.pem" % i))
         with open(conf, "w") as f:
             f.write("[v3]\nextendedKeyUsage=clientAuth\nsubjectAltName=ASN1:"
@@ -279,7 +282,8 @@ def test_match_and_tier(make_gate, echo, server, clients):
     gate = make(make_gate, echo, server, clients, more=more, workers=1,
                 model=", tiers: {gold: main}")
     cases = [("spiffe://corp/team/a", "", 200, None), ("spiffe://corp/one", "/OU=ml", 200, "gold"),
-             ("spiffe://corp/one", "/OU=lab", 200, "gold"), ("spiffe://corp/one", "/OU=mll", 200, None),
+             ("spiffe://corp/one", "/OU=lab", 200, "gold"),
+             ("spiffe://corp/one", "/OU=mll", 200, None),
              ("spiffe://corp/one/more", "/OU=ml", 401, None), ("spiffe://corp/team", "", 401, None),
              ("spiffe://corp/one", "/OU=ml/OU=lab", 401, None)]
     for name, unit, expected, tier in cases:
@@ -347,7 +351,7 @@ def test_another_authority(make_gate, echo, server, clients, tmp_path):
         assert gate.metric("config_last_reload_successful") == 0 and status(s) == 200
         install(gate, other.ca, "ca.pem")
         gate.reload()
-        wait_for(lambda: ask(gate, client_of(server, other.client())) == 200, "the new one is in force")
+        wait_for(lambda: ask(gate, client_of(server, other.client())) == 200, "it is in force")
         assert closes(s)
     assert ask(gate, client_of(server, clients.client())) is None
 

@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include "../../proxy/tls.h"
 #include "config_harness.h"
 
 static void test_keys_are_found_by_their_hash(void **state) {
@@ -271,6 +272,60 @@ static void test_a_readable_secret_is_refused(void **state) {
     buf_free(&errors);
 }
 
+/* good_text, with clients asked for certificates and this for clients.mtls; the caller frees. */
+static char *with_mtls(const char *mtls) {
+    char section[300];
+    snprintf(section, sizeof(section), "[mtls, api_key, address]\n  mtls: %s\n", mtls);
+    char *one = replaced(good_text, "key: k.pem", "key: k.pem, client_ca: ca.pem");
+    char *two = replaced(one, "[api_key, address]\n", section);
+    free(one);
+    return two;
+}
+
+static void test_mtls(void **state) {
+    (void)state;
+    char *text = with_mtls("{name: san_dns, match: [a, \"b*\"], tier: {field: name, values: "
+                           "{a: gold, \"b*\": gold}}}");
+    struct config *c = must_read(text);
+    const struct mtls_conf *m = c->clients.mtls;
+    assert_int_equal(c->clients.order[0], BY_MTLS);
+    assert_true(m->name == TLS_SAN_DNS && m->tier_by == TLS_SAN_DNS);
+    assert_true(m->match_count == 2 && bytes_is(m->match[1], "b*"));
+    assert_true(m->tier_count == 2 && bytes_is(m->tiers[0].value, "gold"));
+    assert_string_equal(c->clients.wanted.at,
+                        "a client certificate, an API key or an address is needed");
+    config_unref(c);
+    free(text);
+}
+
+static void test_bad_mtls(void **state) {
+    static const struct {
+        const char *mtls, *error;
+    } rows[] = {
+        {"{name: cn, match: [\"a*b\"]}", "11:28: error: '*' stands only at the end, not in 'a*b'"},
+        {"{name: cm}", "11:16: error: clients.mtls.name: unknown value"},
+        {"{name: cn, match: []}", "11:27: error: clients.mtls.match: expected at least 1"},
+        {"{match: [a]}", "11:3: error: missing option 'name' in clients.mtls"},
+        {"{name: cn, tier: {field: ou, values: {\"*a\": gold}}}",
+         "11:47: error: '*' stands only at the end"},
+        {"{name: cn, tier: {field: ou, values: {a: glod}}}",
+         "11:50: error: no model has a policy for tier 'glod'"},
+        {"{name: cn, tier: {field: oh, values: {a: gold}}}",
+         "11:34: error: clients.mtls.tier.field: unknown value"},
+        {"{name: cn, tier: {field: ou}}", "11:20: error: missing option 'values'"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct buf errors;
+        char *text = with_mtls(rows[i].mtls);
+        assert_null(read_text(text, &errors));
+        if (strstr(errors.at, rows[i].error) == NULL || strstr(errors.at, "\n1 error") == NULL)
+            fail_msg("expected %s, got\n%s", rows[i].error, errors.at);
+        buf_free(&errors);
+        free(text);
+    }
+}
+
 static void test_who_may_ask(void **state) {
     (void)state;
     struct config *c = must_read(good_text);
@@ -305,6 +360,8 @@ int main(void) {
         cmocka_unit_test_setup(test_without_a_key_file_the_process_has_one, reset),
         cmocka_unit_test_setup(test_pseudonym_key_files, reset),
         cmocka_unit_test_setup(test_a_readable_secret_is_refused, reset),
+        cmocka_unit_test_setup(test_mtls, reset),
+        cmocka_unit_test_setup(test_bad_mtls, reset),
         cmocka_unit_test_setup(test_who_may_ask, reset),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
