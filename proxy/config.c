@@ -87,9 +87,10 @@ static const char *folder_of(struct reading *r, const char *path) {
 static void hash(struct reading *r, struct bytes text) {
     unsigned char digest[SHA256_BYTES];
     struct buf all;
-    buf_init(&all, 2 * CONFIG_BYTES_MAX + JWKS_BYTES_MAX);
+    buf_init(&all, 2 * CONFIG_BYTES_MAX + JWKS_BYTES_MAX + CONFIG_LOADED_MAX);
     buf_add_bytes(&all, text);
     buf_add_bytes(&all, buf_bytes(&r->keys));
+    buf_add_bytes(&all, buf_bytes(&r->loaded));
     if (all.failed)
         config_no_memory(r);
     crypto_sha256(buf_bytes(&all), digest);
@@ -146,6 +147,7 @@ static struct reading *reading_new(struct arena *scratch, const char *path,
     r->scratch = scratch;
     r->file = (struct config_file *)r->c->file;
     buf_init(&r->keys, CONFIG_BYTES_MAX + JWKS_BYTES_MAX + KIB(8));
+    buf_init(&r->loaded, CONFIG_LOADED_MAX);
     diagnostics_init(&r->d, scratch);
     r->options = (struct option_reader){r->c->arena, &r->d, folder_of(r, path)};
     if (r->options.folder == NULL)
@@ -171,6 +173,7 @@ struct config *config_read_text(struct bytes text, const char *path, const struc
             c = NULL;
         }
         buf_free(&r->keys);
+        buf_free(&r->loaded);
     }
     arena_free(scratch);
     return c;

@@ -153,8 +153,9 @@ static void link_filter(struct reading *r, const struct yaml_node *n, const stru
     slot->conf = arena_calloc(r->c->arena, 1, f->conf_size > 0 ? f->conf_size : 1);
     if (slot->conf == NULL)
         config_no_memory(r);
-    else if (options_read(&r->options, n, f->options, where, slot->conf) && f->check != NULL &&
-             !f->check(slot->conf, &error))
+    else if (options_read(&r->options, n, f->options, where, slot->conf) &&
+             ((f->check != NULL && !f->check(slot->conf, &error)) ||
+              !config_load_filter(r, f, slot->conf, &error)))
         refuse_conf(r, n, &error);
 }
 

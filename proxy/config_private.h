@@ -6,6 +6,8 @@
 #include "config_tables.h"
 #include "options.h"
 
+#define CONFIG_LOADED_MAX (POLICIES_MAX * FILTERS_MAX * SHA256_BYTES)
+
 struct reading {
     const struct config_io *io;
     struct config *c;             /* being made */
@@ -15,6 +17,7 @@ struct reading {
     struct diagnostics d;
     struct arena *scratch; /* trees, texts of errors */
     struct buf keys;       /* text of the key list, then of the JWKS, for the hash */
+    struct buf loaded;     /* digests of the files that filters read, for the hash */
 };
 
 /* What the file says at `key` of `node`, or node itself: where an error points. */
@@ -65,6 +68,10 @@ bool config_check_tier(struct reading *r, const struct yaml_node *at, struct byt
 
 /* Of config_link_clients: the list of API keys at path, named at `at`. */
 void config_link_keys(struct reading *r, const struct yaml_node *at, const char *path);
+
+/* Reads the files that the filter's options name, if it does.  False: *error says what is wrong. */
+bool config_load_filter(struct reading *r, const struct filter *f, void *conf,
+                        struct conf_error *error);
 
 extern const struct config_io config_system_io;
 

@@ -60,6 +60,15 @@ struct conf_error {
     char text[200];
 };
 
+/* The files that a filter's options name, for its load callback. */
+#define LOADER_WHY_MAX 160
+struct loader {
+    struct arena *arena; /* the configuration's: for what the filter makes of them */
+    /* Appends the whole file to *out.  Not NULL: why not, in words; it may stand in why[]. */
+    const char *(*file)(struct loader *, struct bytes path, struct buf *out,
+                        char why[LOADER_WHY_MAX]);
+};
+
 /* Unset callbacks mean: not interested. */
 struct filter {
     const char *name; /* the YAML key */
@@ -70,6 +79,9 @@ struct filter {
 
     /* After the options are read: relations between them.  False: *error says what is wrong. */
     bool (*check)(void *conf, struct conf_error *error);
+
+    /* After check: reads the files that the options name.  False: *error says what is wrong. */
+    bool (*load)(void *conf, struct loader *from, struct conf_error *error);
 
     /* What this filter does with this configuration, in words, for `explain`; one or more lines,
      * each starting with "- ". */

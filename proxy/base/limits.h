@@ -152,6 +152,10 @@
 #define STORE_DISK_TIMEOUT SECONDS(1) /* a query's wait for the disk; then its on_failure */
 #define LOG_BUFFER_MAX     MIB(1)     /* access log lines of one worker waiting for the disk */
 
+/* Masks. */
+#define MASK_POOL_BYTES_MAX  MIB(128)   /* a file of answers to random inputs */
+#define MASK_POOL_VALUES_MAX (1u << 24) /* numbers in it: 64 MiB */
+
 /* A shared store.  Its timeout is an option. */
 #define LEASES_MAX         (1u << 16) /* buckets whose demand is known; the longest unseen goes */
 #define LEASE_TIME         SECONDS(1) /* then unused tokens go back */
