@@ -210,11 +210,12 @@ def test_pseudonym_is_the_documented_digest(make_gate):
     gate = make_gate("http://127.0.0.1:1", start=False)
     key = open(gate.path("pseudonym.key"), "rb").read()
     file = gate.path("policy.yaml")
-    for kind, given, name in (("key", "alice", "alice"), ("address", "127.0.0.1", "127.0.0.1"),
+    for kind, given, name in (("key", "alice", "alice"), ("jwt", "alice", "alice"),
+                              ("mtls", "spiffe://a/b", "spiffe://a/b"), ("address", "127.0.0.1", "127.0.0.1"),
                               ("address", "2001:db8:1:2:3::4", "2001:db8:1:2::/64")):
         want = hmac.new(key, ("%s:%s" % (kind, name)).encode(), "sha256").hexdigest()[:16]
         assert run("pseudonym", "-c", file, "--kind", kind, "--id", given) == (0, "k1:%s\n" % want, "")
-    for kind, given in (("jwt", "alice"), ("address", "localhost"), ("address", "")):
+    for kind, given in (("oidc", "alice"), ("address", "localhost"), ("address", "")):
         assert run("pseudonym", "-c", file, "--kind", kind, "--id", given)[0] == 1
 
 
