@@ -44,7 +44,7 @@ static const struct option options[] = {
      .type = OPTION_FILE,
      .offset = offsetof(struct conf, file),
      .says = "rank_swap: file of the model's answers to random inputs, a JSON array of "
-             "probabilities a line or a .npy matrix; deploy/mask-pool makes one."},
+             "probabilities a line or a .npy matrix; deploy/mask-pool.sh makes one."},
     {.name = "distance",
      .type = OPTION_REAL,
      .offset = offsetof(struct conf, distance),
