@@ -142,16 +142,19 @@ static void on_impatience(struct timer *t) {
     /* Else the answer is in the mailbox, or about to be. */
 }
 
-static enum store_status wait_for_disk(struct durable_store *s, const struct demand *demand,
-                                       store_done_fn *done, void *cookie, uint64_t want_ns) {
+/* Asks for what `what` says, with an op that begins as `from` has it. */
+static enum store_status wait_for_disk(struct durable_store *s, const struct op *from,
+                                       struct request what) {
     struct op *op = malloc(sizeof(*op));
     if (op == NULL)
         return STORE_FAILED;
-    *op = (struct op){
-        .mail = {.run = on_mail}, .home = s, .demand = *demand, .done = done, .cookie = cookie};
+    *op = *from;
+    op->mail.run = on_mail;
+    op->home = s;
+    what.op = op;
     timer_init(&op->patience, on_impatience);
     list_push(&s->pending, &op->link);
-    if (!durable_ask(s->d, (struct request){op->demand.key, want_ns, op})) {
+    if (!durable_ask(s->d, what)) {
         list_remove(&op->link);
         free(op);
         return STORE_FAILED;
@@ -201,8 +204,11 @@ static enum store_status durable_take(struct store *store, struct bytes key,
     pthread_mutex_unlock(&shard->lock);
 
     if (claim == CLAIM_WANTS_DISK)
-        out->status = wait_for_disk(s, &demand, done, cookie, want_ns);
-    else if (want_ns > 0 && !durable_ask(s->d, (struct request){demand.key, want_ns, NULL})) {
+        out->status =
+            wait_for_disk(s, &(struct op){.demand = demand, .done = done, .cookie = cookie},
+                          (struct request){.key = demand.key, .want_ns = want_ns});
+    else if (want_ns > 0 &&
+             !durable_ask(s->d, (struct request){.key = demand.key, .want_ns = want_ns})) {
         pthread_mutex_lock(&shard->lock);
         durable_unasked(s->d, shard, demand.key);
         pthread_mutex_unlock(&shard->lock);
@@ -210,6 +216,30 @@ static enum store_status durable_take(struct store *store, struct bytes key,
     if (out->status == STORE_FAILED)
         fall_back(s, &demand, out);
     return out->status;
+}
+
+/* What was spent here and could not be written stays spent.  Nothing is answered while the file is
+ * behind, not even a repeat: what it repeats may be what the file lacks. */
+static enum store_status durable_spend(struct store *store, struct bytes name,
+                                       const struct store_budget *budget,
+                                       const struct store_spending *what, store_done_fn *done,
+                                       void *cookie, struct store_answer *out) {
+    struct durable_store *s = (struct durable_store *)store;
+    struct hash128 key = accounts_key(s->d->accounts, name);
+    uint64_t turn;
+    if (!accounts_spend(s->d->accounts, key, budget, what, s->d->clocks.wall_us(), out, &turn))
+        return out->status = STORE_FAILED;
+    if (!out->admitted || accounts_is_kept(s->d->accounts, key))
+        return out->status;
+    const struct op op = {
+        .demand = {.key = key, .on_failure = STORE_CLOSED}, /* the guard decides */
+        .planned = *out,
+        .done = done,
+        .cookie = cookie};
+    return out->status =
+               wait_for_disk(s, &op,
+                             (struct request){
+                                 .key = key, .spends = true, .window_us = budget->window_us});
 }
 
 static void durable_cancel(struct store *store, void *cookie) {
@@ -242,6 +272,7 @@ static void durable_close(struct store *store) {
 static const struct store_ops durable_ops = {
     .name = "durable",
     .take = durable_take,
+    .spend = durable_spend,
     .cancel = durable_cancel,
     .free = durable_close,
 };
@@ -279,6 +310,11 @@ static bool load_debt(void *cookie, const struct record *r) {
     return true;
 }
 
+static bool load_account(void *cookie, const struct record *r) {
+    struct loading *l = cookie;
+    return accounts_load(l->d->accounts, r->key, r->account);
+}
+
 struct durable *durable_new(const struct store_conf *conf, const struct durable_clocks *clocks,
                             char *error, size_t len) {
     struct durable *d = aligned_alloc(_Alignof(struct durable), sizeof(*d));
@@ -297,16 +333,23 @@ struct durable *durable_new(const struct store_conf *conf, const struct durable_
         snprintf(error, len, "%s: out of memory", d->path);
         goto err1;
     }
+    if ((d->accounts = accounts_new(state_file_key(d->file))) == NULL) {
+        snprintf(error, len, "%s: out of memory", d->path);
+        goto err1;
+    }
     /* The wall clock first: what may pass between the two makes the debts longer, not shorter. */
     struct loading l = {.d = d, .wall_ns = clocks->wall_us() * 1000};
     l.now_ns = d->start_ns = clocks->now_ns();
-    if (!state_file_load(d->file, l.wall_ns, load_debt, &l, error, len))
-        goto err1;
+    if (!state_file_load(d->file, l.wall_ns, load_debt, &l, error, len) ||
+        !state_file_load_accounts(d->file, l.wall_ns, load_account, &l, error, len))
+        goto err2;
     if (!durable_start(d)) {
         snprintf(error, len, "%s: cannot start a thread", d->path);
-        goto err1;
+        goto err2;
     }
     return d;
+err2:
+    accounts_free(d->accounts);
 err1:
     debts_close(&d->debts);
     state_file_close(d->file);
@@ -319,5 +362,6 @@ void durable_free(struct durable *d) {
     durable_stop(d);
     state_file_close(d->file);
     debts_close(&d->debts);
+    accounts_free(d->accounts);
     free(d);
 }

@@ -22,7 +22,8 @@
 #define NUMBER(n)      #n
 #define NUMBER_OF(m)   NUMBER(m)
 
-enum statement { BEGIN, COMMIT, ROLLBACK, PUT, REMOVE, SCAN, CLEAR, MARK, STATEMENTS };
+enum statement { BEGIN, COMMIT, ROLLBACK, PUT, REMOVE, SCAN, CLEAR, MARK, SPEND, EXPIRE, ACCOUNTS,
+                 STATEMENTS };
 
 static const char *const texts[STATEMENTS] = {
     [BEGIN] = "BEGIN IMMEDIATE",
@@ -34,6 +35,9 @@ static const char *const texts[STATEMENTS] = {
              "ORDER BY kind, key LIMIT ?3",
     [CLEAR] = "DELETE FROM record",
     [MARK] = "UPDATE file SET clean = ?1",
+    [SPEND] = "INSERT OR REPLACE INTO account(key, due, spent) VALUES(?1, ?2, ?3)",
+    [EXPIRE] = "DELETE FROM account WHERE due < ?1",
+    [ACCOUNTS] = "SELECT key, due, spent FROM account",
 };
 
 struct state_file {
@@ -58,7 +62,17 @@ static void bind_key(sqlite3_stmt *s, const struct record *r) {
     sqlite3_bind_blob(s, 2, &r->key, sizeof(r->key), SQLITE_TRANSIENT);
 }
 
+static bool put_account(struct state_file *f, const struct record *r) {
+    sqlite3_stmt *s = f->statements[SPEND];
+    sqlite3_bind_blob(s, 1, &r->key, sizeof(r->key), SQLITE_TRANSIENT);
+    sqlite3_bind_int64(s, 2, (sqlite3_int64)r->due_ns);
+    sqlite3_bind_blob(s, 3, r->account.at, (int)r->account.len, SQLITE_STATIC);
+    return run(f, SPEND);
+}
+
 static bool put(struct state_file *f, const struct record *r) {
+    if (r->kind == RECORD_ACCOUNT)
+        return put_account(f, r);
     sqlite3_stmt *s = f->statements[PUT];
     bind_key(s, r);
     sqlite3_bind_int64(s, 3, (sqlite3_int64)r->due_ns);
@@ -219,6 +233,14 @@ static bool make_tables(sqlite3 *db) {
     return ok && sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK;
 }
 
+/* Of a later date than the others, so files that have none get it. */
+static bool make_accounts(sqlite3 *db) {
+    return sqlite3_exec(db,
+                        "CREATE TABLE IF NOT EXISTS account(key BLOB PRIMARY KEY, due INTEGER NOT "
+                        "NULL, spent BLOB NOT NULL) STRICT, WITHOUT ROWID",
+                        NULL, NULL, NULL) == SQLITE_OK;
+}
+
 /* The lock comes first: all that follows is then read from a file that nobody else changes. */
 static bool open_tables(struct state_file *f, const char *path, char *error, size_t len) {
     static const char settings[] = "PRAGMA locking_mode = EXCLUSIVE;"
@@ -242,7 +264,7 @@ static bool open_tables(struct state_file *f, const char *path, char *error, siz
     }
     if (number(f->db, "PRAGMA user_version") != FORMAT_VERSION)
         return fail(error, len, path, "written by another version of querygate");
-    return true;
+    return make_accounts(f->db) || fail(error, len, path, why_not(f->db));
 }
 
 static bool read_head(struct state_file *f) {
@@ -319,6 +341,30 @@ bool state_file_load(struct state_file *f, uint64_t now_ns,
             ok = fail(error, len, path, "damaged: move it away to start with nothing owed");
         else if (r.due_ns >= now_ns && !each(cookie, &r))
             ok = fail(error, len, path, "out of memory, or more records than fit");
+    }
+    if (ok && result != SQLITE_DONE)
+        ok = fail(error, len, path, why_not(f->db));
+    sqlite3_reset(s);
+    return ok;
+}
+
+bool state_file_load_accounts(struct state_file *f, uint64_t now_ns,
+                              bool (*each)(void *cookie, const struct record *), void *cookie,
+                              char *error, size_t len) {
+    const char *path = sqlite3_db_filename(f->db, "main");
+    sqlite3_stmt *s = f->statements[ACCOUNTS];
+    int result = SQLITE_ERROR;
+    sqlite3_bind_int64(f->statements[EXPIRE], 1, (sqlite3_int64)now_ns);
+    bool ok = run(f, EXPIRE) || fail(error, len, path, why_not(f->db));
+    while (ok && (result = sqlite3_step(s)) == SQLITE_ROW) {
+        struct record r = {.kind = RECORD_ACCOUNT};
+        const void *key = sqlite3_column_blob(s, 0);
+        bool whole = key != NULL && sqlite3_column_bytes(s, 0) == sizeof(r.key);
+        if (whole)
+            memcpy(&r.key, key, sizeof(r.key));
+        r.account = bytes_of(sqlite3_column_blob(s, 2), (size_t)sqlite3_column_bytes(s, 2));
+        if (!whole || !each(cookie, &r))
+            ok = fail(error, len, path, "damaged accounts, or more of them than fit");
     }
     if (ok && result != SQLITE_DONE)
         ok = fail(error, len, path, why_not(f->db));

@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 
+#include "accounts.h"
 #include "debts.h"
 #include "mailbox.h"
 #include "store_durable.h"
@@ -11,7 +12,7 @@
 
 /* ---- The file: store_durable_file.c ---- */
 
-enum record_kind { RECORD_DEBT = 1 };
+enum record_kind { RECORD_DEBT = 1, RECORD_ACCOUNT = 2 };
 
 /* What the file keeps: until `due` (wall time, nanoseconds since 1970), then it means nothing. */
 struct record {
@@ -19,6 +20,7 @@ struct record {
     enum record_kind kind;
     uint64_t due_ns;
     uint64_t value; /* what the kind makes of it; a debt is only its due */
+    struct bytes account; /* RECORD_ACCOUNT: of accounts_save */
 };
 
 struct state_file;
@@ -37,6 +39,11 @@ bool state_file_was_clean(const struct state_file *f);
 bool state_file_load(struct state_file *f, uint64_t now_ns,
                      bool (*each)(void *cookie, const struct record *), void *cookie, char *error,
                      size_t len);
+
+/* Forgets accounts that were due before now, and calls each with the others.  False: *error. */
+bool state_file_load_accounts(struct state_file *f, uint64_t now_ns,
+                              bool (*each)(void *cookie, const struct record *), void *cookie,
+                              char *error, size_t len);
 
 /* One transaction: puts the records, and forgets some of those that were due before now: at least
  * as many as are put.  *rest: are there any records left?  NULL: it is on the disk, else what went
@@ -91,6 +98,7 @@ struct op {
     struct timer patience;
     struct durable_store *home; /* NULL: gone; under the queue's lock */
     struct demand demand;       /* not changed once queued */
+    struct store_answer planned; /* of a spending, once the disk has it; likewise */
     store_done_fn *done;
     void *cookie;
     atomic_bool decided; /* whoever sets it first decides: the disk, or the worker's patience */
@@ -107,6 +115,14 @@ struct request {
     struct hash128 key;
     uint64_t want_ns;
     struct op *op; /* NULL: nobody, it is ahead of need */
+    bool spends;   /* the wish is that the file hold the account of key as it is by then */
+    uint64_t window_us;
+};
+
+/* An account on its way to the file. */
+struct saved {
+    struct buf bytes;
+    uint64_t turn;
 };
 
 struct requests {
@@ -117,6 +133,7 @@ struct requests {
 struct durable {
     struct durable_clocks clocks;
     struct debts debts;
+    struct accounts *accounts; /* by wall time */
     enum store_on_failure on_failure; /* where the rule says nothing */
     uint64_t start_ns;
     bool crashed; /* the life before did: brief buckets begin spent */
@@ -132,6 +149,7 @@ struct durable {
     struct state_file *file;
     struct requests batch;
     struct record *records; /* STORE_BATCH_MAX */
+    struct saved *saved;    /* as many; those of accounts */
     bool broken;            /* writes fail, or did a moment ago */
     uint64_t failed_ns;     /* when one did last */
     bool rest;              /* the file may hold records to forget */

@@ -70,6 +70,12 @@ static void decided(struct durable *d, struct op *op, const struct store_answer 
     send_back(d, op);
 }
 
+/* The file holds the account as it was when it was saved. */
+static void spent(struct durable *d, const struct request *r, const struct saved *saved) {
+    accounts_kept(d->accounts, r->key, saved->turn);
+    decided(d, r->op, &r->op->planned);
+}
+
 /* The file holds what r wanted: the query that waited for it decides again. */
 static void granted(struct durable *d, const struct request *r) {
     struct debt_shard *s = debts_shard(&d->debts, r->key);
@@ -87,7 +93,8 @@ static void granted(struct durable *d, const struct request *r) {
     if (r->op == NULL)
         return;
     /* Others took what was reserved: once more. */
-    if (claim == CLAIM_WANTS_DISK && durable_ask(d, (struct request){r->key, want_ns, r->op}))
+    if (claim == CLAIM_WANTS_DISK &&
+        durable_ask(d, (struct request){.key = r->key, .want_ns = want_ns, .op = r->op}))
         return;
     if (claim == CLAIM_WANTS_DISK)
         answer.status = STORE_FAILED;
@@ -97,9 +104,11 @@ static void granted(struct durable *d, const struct request *r) {
 static void refused(struct durable *d, const struct request *r) {
     static const struct store_answer failed = {.status = STORE_FAILED};
     struct debt_shard *s = debts_shard(&d->debts, r->key);
-    pthread_mutex_lock(&s->lock);
-    durable_unasked(d, s, r->key);
-    pthread_mutex_unlock(&s->lock);
+    if (!r->spends) {
+        pthread_mutex_lock(&s->lock);
+        durable_unasked(d, s, r->key);
+        pthread_mutex_unlock(&s->lock);
+    }
     if (r->op != NULL)
         decided(d, r->op, &failed);
 }
@@ -135,21 +144,43 @@ static uint64_t wall_at(struct durable *d, uint64_t our_ns) {
     return our_ns > now ? wall + (our_ns - now) : wall;
 }
 
+/* False: out of memory. */
+static bool make_record(struct durable *d, const struct request *r, struct saved *saved,
+                        struct record *out) {
+    uint64_t end_us;
+    *out = (struct record){.key = r->key, .kind = RECORD_DEBT};
+    if (!r->spends) {
+        out->due_ns = wall_at(d, r->want_ns);
+        return true;
+    }
+    buf_clear(&saved->bytes);
+    accounts_save(d->accounts, r->key, &saved->bytes, &saved->turn, &end_us);
+    out->kind = RECORD_ACCOUNT;
+    out->account = buf_bytes(&saved->bytes);
+    out->due_ns = r->window_us == 0 || end_us > (INT64_MAX / 1000 - r->window_us)
+                      ? INT64_MAX
+                      : (end_us + r->window_us) * 1000;
+    return !saved->bytes.failed;
+}
+
 /* A part of the batch, in one commit; nothing, when it is time to look after the file. */
 static void write_part(struct durable *d, const struct request *r, size_t count) {
+    const char *why = NULL;
     for (size_t i = 0; i < count; i++)
-        d->records[i] = (struct record){
-            .key = r[i].key, .kind = RECORD_DEBT, .due_ns = wall_at(d, r[i].want_ns)};
-    const char *why =
-        count == 0 && d->broken
-            ? state_file_try(d->file)
-            : state_file_write(d->file, d->records, count, d->clocks.wall_us() * 1000, &d->rest);
+        if (!make_record(d, &r[i], &d->saved[i], &d->records[i]))
+            why = "out of memory";
+    if (count == 0 && d->broken)
+        why = state_file_try(d->file);
+    else if (why == NULL)
+        why = state_file_write(d->file, d->records, count, d->clocks.wall_us() * 1000, &d->rest);
     note_state(d, why);
     for (size_t i = 0; i < count; i++)
-        if (why == NULL)
-            granted(d, &r[i]);
-        else
+        if (why != NULL)
             refused(d, &r[i]);
+        else if (r[i].spends)
+            spent(d, &r[i], &d->saved[i]);
+        else
+            granted(d, &r[i]);
 }
 
 static void *storage(void *cookie) {
@@ -175,9 +206,14 @@ bool durable_start(struct durable *d) {
     pthread_cond_init(&d->wake, &attr);
     pthread_condattr_destroy(&attr);
     d->rest = true;
-    if ((d->records = calloc(STORE_BATCH_MAX, sizeof(*d->records))) != NULL &&
+    d->records = calloc(STORE_BATCH_MAX, sizeof(*d->records));
+    d->saved = calloc(STORE_BATCH_MAX, sizeof(*d->saved));
+    for (size_t i = 0; d->saved != NULL && i < STORE_BATCH_MAX; i++)
+        buf_init(&d->saved[i].bytes, KIB(8));
+    if (d->records != NULL && d->saved != NULL &&
         pthread_create(&d->thread, NULL, storage, d) == 0)
         return true;
+    free(d->saved);
     free(d->records);
     return false;
 }
@@ -217,6 +253,9 @@ void durable_stop(struct durable *d) {
         log_line(LOG_ERROR, "store %s: %s; the next start owes what was reserved", d->path, why);
     free(d->batch.at);
     free(d->queue.at);
+    for (size_t i = 0; i < STORE_BATCH_MAX; i++)
+        buf_free(&d->saved[i].bytes);
+    free(d->saved);
     free(d->records);
     pthread_cond_destroy(&d->wake);
     pthread_mutex_destroy(&d->lock);

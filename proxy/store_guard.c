@@ -55,6 +55,7 @@ struct wait {
     void *cookie;
     struct store_rate rate;
     uint64_t n;
+    bool spends; /* of rate, only on_failure is set */
     size_t key_len, room;
     char key[];
 };
@@ -215,6 +216,19 @@ static enum store_status decide(struct guard *g, struct bytes key, const struct 
     return out->status;
 }
 
+/* A budget is not counted here: neither `local`, nor owed. */
+static enum store_status decide_spend(struct guard *g, enum store_on_failure mode,
+                                      struct store_answer *out) {
+    if (mode == STORE_AS_CONFIGURED)
+        mode = g->all->as_configured;
+    *out = (struct store_answer){.status = mode == STORE_OPEN ? STORE_DONE : STORE_FAILED,
+                                 .admitted = mode == STORE_OPEN,
+                                 .fallback = true};
+    stats_count(g->stats,
+                mode == STORE_OPEN ? COUNT_store_fallback_open : COUNT_store_fallback_closed);
+    return out->status;
+}
+
 /* ---- Taking ---- */
 
 /* The one used last, if it has the room.  NULL: out of memory. */
@@ -244,7 +258,10 @@ static void on_answer(void *cookie, const struct store_answer *answer) {
     list_remove(&w->link);
     if (answer->status == STORE_FAILED) {
         on_failure(g);
-        decide(g, bytes_of(w->key, w->key_len), &w->rate, w->n, &own);
+        if (w->spends)
+            decide_spend(g, w->rate.on_failure, &own);
+        else
+            decide(g, bytes_of(w->key, w->key_len), &w->rate, w->n, &own);
     } else {
         on_success(g);
     }
@@ -266,6 +283,7 @@ static enum store_status guard_take(struct store *store, struct bytes key,
         w->cookie = cookie;
         w->rate = *rate;
         w->n = n;
+        w->spends = false;
         w->key_len = key.len;
         if (key.len > 0)
             memcpy(w->key, key.at, key.len);
@@ -277,6 +295,32 @@ static enum store_status guard_take(struct store *store, struct bytes key,
         return status;
     on_failure(g);
     return decide(g, key, rate, n, out);
+}
+
+static enum store_status guard_spend(struct store *store, struct bytes key,
+                                     const struct store_budget *budget,
+                                     const struct store_spending *what, store_done_fn *done,
+                                     void *cookie, struct store_answer *out) {
+    struct guard *g = (struct guard *)store;
+    struct wait *w = g->state != LOST ? wait_new(g, 0) : NULL;
+    if (w == NULL)
+        return decide_spend(g, budget->on_failure, out);
+    enum store_status status = store_spend(g->lower, key, budget, what, on_answer, w, out);
+    if (status == STORE_PENDING) {
+        w->owner = g;
+        w->done = done;
+        w->cookie = cookie;
+        w->rate = (struct store_rate){.on_failure = budget->on_failure};
+        w->spends = true;
+        w->key_len = 0;
+        list_push(&g->waiting, &w->link);
+        return status;
+    }
+    wait_free(g, w);
+    if (status == STORE_DONE)
+        return status;
+    on_failure(g);
+    return decide_spend(g, budget->on_failure, out);
 }
 
 static void guard_cancel(struct store *store, void *cookie) {
@@ -348,6 +392,7 @@ static void guard_free(struct store *store) {
 
 static const struct store_ops guard_ops = {.name = "guard",
                                            .take = guard_take,
+                                           .spend = guard_spend,
                                            .cancel = guard_cancel,
                                            .tick = guard_tick,
                                            .free = guard_free};

@@ -316,9 +316,21 @@ static void lease_tick(struct store *store) {
 
 /* ---- The contract ---- */
 
+/* Budgets are never leased: what a gate that dies had leased would be lost to the client, and what
+ * it had not yet given back to the count. */
+static enum store_status lease_spend(struct store *store, struct bytes key,
+                                     const struct store_budget *budget,
+                                     const struct store_spending *what, store_done_fn *done,
+                                     void *cookie, struct store_answer *out) {
+    struct lease_store *s = (struct lease_store *)store;
+    struct bucket b = bucket_of(key);
+    return s->source->ops->spend(s->source, &b, budget, what, done, cookie, out);
+}
+
 /* The tokens that come later go into the lease all the same. */
 static void lease_cancel(struct store *store, void *cookie) {
     struct lease_store *s = (struct lease_store *)store;
+    s->source->ops->cancel(s->source, cookie); /* a spending is its caller's, a take never */
     for (struct list *n = s->waiting.next; n != &s->waiting; n = n->next) {
         struct wait *w = list_object(n, struct wait, link);
         if (w->done != NULL && w->cookie == cookie)
@@ -340,6 +352,7 @@ static void lease_free(struct store *store) {
 
 static const struct store_ops lease_ops = {.name = "lease",
                                            .take = lease_take,
+                                           .spend = lease_spend,
                                            .cancel = lease_cancel,
                                            .tick = lease_tick,
                                            .free = lease_free};

@@ -1,6 +1,7 @@
 /* store_memory.c - rate buckets of one gate, in memory. */
 #include <stdlib.h>
 
+#include "accounts.h"
 #include "base/require.h"
 #include "crypto.h"
 #include "debts.h"
@@ -10,6 +11,7 @@ struct memory {
     struct store store;
     uint64_t (*now_ns)(void);
     struct debts debts;
+    struct accounts *accounts;
 };
 
 static void take_locked(struct memory *m, struct debt_shard *s, struct hash128 key, uint64_t count,
@@ -55,6 +57,20 @@ static enum store_status memory_take(struct store *store, struct bytes key,
     return out->status;
 }
 
+static enum store_status memory_spend(struct store *store, struct bytes key,
+                                      const struct store_budget *budget,
+                                      const struct store_spending *what, store_done_fn *done,
+                                      void *cookie, struct store_answer *out) {
+    struct memory *m = (struct memory *)store;
+    uint64_t turn;
+    (void)done;
+    (void)cookie;
+    if (!accounts_spend(m->accounts, accounts_key(m->accounts, key), budget, what,
+                        m->now_ns() / 1000, out, &turn))
+        out->status = STORE_FAILED;
+    return out->status;
+}
+
 static void memory_cancel(struct store *store, void *cookie) {
     (void)store; /* nothing is ever pending */
     (void)cookie;
@@ -63,12 +79,15 @@ static void memory_cancel(struct store *store, void *cookie) {
 static void memory_free(struct store *store) {
     struct memory *m = (struct memory *)store;
     debts_close(&m->debts);
+    if (m->accounts != NULL)
+        accounts_free(m->accounts);
     free(m);
 }
 
 static const struct store_ops memory_ops = {
     .name = "memory",
     .take = memory_take,
+    .spend = memory_spend,
     .cancel = memory_cancel,
     .free = memory_free,
 };
@@ -79,7 +98,8 @@ struct store *store_memory_new(uint64_t (*now_ns)(void)) {
         return NULL;
     m->store.ops = &memory_ops;
     m->now_ns = now_ns;
-    if (debts_open(&m->debts, crypto_hash_key(), sizeof(struct debt)))
+    m->accounts = accounts_new(crypto_hash_key());
+    if (debts_open(&m->debts, crypto_hash_key(), sizeof(struct debt)) && m->accounts != NULL)
         return &m->store;
     memory_free(&m->store);
     return NULL;

@@ -6,6 +6,7 @@
 #include "base/list.h"
 #include "base/require.h"
 #include "redis.h"
+#include "store_redis_budget.h"
 
 /* What a double holds exactly, and Lua 5.1 has nothing else. */
 #define EXACT_MAX (UINT64_C(1) << 53)
@@ -90,6 +91,7 @@ struct redis_source {
     struct source source;
     struct redis *redis;
     struct list asked; /* struct question */
+    struct redis_budgets budgets;
     uint64_t (*now_us)(void);
     uint64_t timeout_us;
     char sha1[2 * SHA1_BYTES + 1]; /* of the script, as EVALSHA wants it */
@@ -266,6 +268,14 @@ static enum store_status redis_ask(struct source *source, const struct bucket *b
     return out->status;
 }
 
+static enum store_status redis_spend(struct source *source, const struct bucket *b,
+                                     const struct store_budget *budget,
+                                     const struct store_spending *what, store_done_fn *done,
+                                     void *cookie, struct store_answer *out) {
+    struct redis_source *s = (struct redis_source *)source;
+    return redis_budgets_spend(&s->budgets, b, budget, what, done, cookie, out);
+}
+
 static bool redis_settle(struct source *source, const struct bucket *b,
                          const struct store_rate *rate, bool charge, uint64_t tokens) {
     struct redis_source *s = (struct redis_source *)source;
@@ -287,6 +297,7 @@ static enum store_status redis_ping(struct source *source, store_done_fn *done, 
 
 static void redis_source_cancel(struct source *source, void *cookie) {
     struct redis_source *s = (struct redis_source *)source;
+    redis_budgets_cancel(&s->budgets, cookie);
     for (struct list *n = s->asked.next, *next; n != &s->asked; n = next) {
         struct question *q = list_object(n, struct question, link);
         next = n->next;
@@ -300,12 +311,14 @@ static void redis_source_cancel(struct source *source, void *cookie) {
 static void redis_source_free(struct source *source) {
     struct redis_source *s = (struct redis_source *)source;
     redis_free(s->redis);
+    redis_budgets_free(&s->budgets);
     while (!list_empty(&s->asked))
         question_free(list_object(s->asked.next, struct question, link));
     free(s);
 }
 
 static const struct source_ops redis_ops = {.ask = redis_ask,
+                                            .spend = redis_spend,
                                             .settle = redis_settle,
                                             .ping = redis_ping,
                                             .cancel = redis_source_cancel,
@@ -321,6 +334,7 @@ struct source *store_redis_new(struct redis *r, uint64_t (*now_us)(void), uint64
     *s = (struct redis_source){
         .source = {&redis_ops}, .redis = r, .now_us = now_us, .timeout_us = timeout_us};
     list_init(&s->asked);
+    redis_budgets_init(&s->budgets, r);
     crypto_sha1(BYTES_LITERAL(script), digest);
     crypto_hex(digest, sizeof(digest), s->sha1);
     return &s->source;

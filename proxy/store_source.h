@@ -43,6 +43,10 @@ struct source_ops {
     enum store_status (*ask)(struct source *, const struct bucket *, const struct store_rate *,
                              uint64_t n, uint64_t extra, store_done_fn *done, void *cookie,
                              struct store_answer *out);
+    /* As in store.h. */
+    enum store_status (*spend)(struct source *, const struct bucket *, const struct store_budget *,
+                               const struct store_spending *, store_done_fn *done, void *cookie,
+                               struct store_answer *out);
     /* Best effort, unanswered: gives tokens back, or (charge) takes them whether there are any or
      * not, to a debt of the burst at most.  False: not sent. */
     bool (*settle)(struct source *, const struct bucket *, const struct store_rate *, bool charge,

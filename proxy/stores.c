@@ -31,6 +31,13 @@ static enum store_status view_take(struct store *store, struct bytes key,
     return store_take(((struct view *)store)->whole, key, rate, n, done, cookie, out);
 }
 
+static enum store_status view_spend(struct store *store, struct bytes key,
+                                    const struct store_budget *budget,
+                                    const struct store_spending *what, store_done_fn *done,
+                                    void *cookie, struct store_answer *out) {
+    return store_spend(((struct view *)store)->whole, key, budget, what, done, cookie, out);
+}
+
 static void view_cancel(struct store *store, void *cookie) {
     (void)store, (void)cookie; /* memory has nothing pending */
 }
@@ -40,7 +47,11 @@ static void view_free(struct store *store) {
 }
 
 static const struct store_ops view_ops = {
-    .name = "memory", .take = view_take, .cancel = view_cancel, .free = view_free};
+    .name = "memory",
+    .take = view_take,
+    .spend = view_spend,
+    .cancel = view_cancel,
+    .free = view_free};
 
 static struct store *view_new(struct store *whole) {
     struct view *v = malloc(sizeof(*v));

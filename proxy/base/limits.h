@@ -89,6 +89,7 @@
 #define POLICIES_MAX           256
 #define TIERS_MAX              64  /* of one model */
 #define FILTERS_MAX            32  /* of one policy */
+#define SWITCHES_MAX           8   /* from one policy to another, for one query */
 #define CLIENT_ID_MAX          128 /* id or tier of a client */
 #define KEY_GROUPS_MAX         1024
 #define CLIENT_CHAIN_MAX       4 /* authorities between a client's certificate and client_ca's */
@@ -166,6 +167,14 @@
 #define STORE_PATIENCE     MS(500)    /* for the first answer after the start */
 #define STORE_DEBTS_MAX    (1u << 14) /* buckets whose local admissions are charged on its return */
 #define STORE_CHARGES_TICK 256        /* of these in one tick */
+
+/* Budgets. */
+#define STORE_AMOUNT_MAX   (UINT64_C(1) << 52) /* of one account; sums stop there */
+#define STORE_ITEMS_MAX    1024                /* marked items of one query: over = 413 */
+#define STORE_MARKS_MAX    4096                /* marks of one account in Redis */
+#define STORE_ACCOUNT_BYTES MIB(64)            /* all accounts of a gate without Redis */
+#define LEDGER_BUFFER_MAX  MIB(16)             /* lines waiting for the disk */
+#define LEDGER_LINE_MAX    KIB(4)
 
 /* Alerts. */
 #define ALERT_SINKS_MAX     16
