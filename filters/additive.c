@@ -212,7 +212,7 @@ void additive_explain_bound(double epsilon, double delta, struct buf *out) {
                100 * (caught < 1 ? caught : 1), advantage < 1 ? advantage : 1);
     buf_printf(out,
                "- it adds up over rows, outputs and different questions: n of them have epsilon "
-               "n x %g at most, and nothing here counts them\n",
+               "n x %g at most, of which only a budget keeps account\n",
                epsilon);
     if (epsilon > 3)
         buf_add_str(out, "- an epsilon above 3 promises little on paper; what it does in practice "

@@ -118,6 +118,10 @@ void additive_released(struct output *o, uint64_t grid);
 /* What an epsilon and delta bound, and how they add up. */
 void additive_explain_bound(double epsilon, double delta, struct buf *out);
 
+/* What it promises where a row's sensitivity is at least `steps` grid units (the fewer, the more it
+ * costs).  covers is the caller's. */
+MUST bool additive_privacy(const struct additive_conf *, double steps, struct privacy *out);
+
 /* Lines about the noise.  s: NULL without epsilon, or where it depends on the columns. */
 void additive_explain(const struct additive_conf *, const struct sensitivity *s, struct buf *out);
 

@@ -293,6 +293,13 @@ static void on_close(struct filter_call *call) {
     additive_refill(call, &state->from, state->taken);
 }
 
+static bool privacy(const void *at, struct privacy *out) {
+    const struct conf *conf = at;
+    out->covers = 1u << OUT_EMBEDDING;
+    out->sensitivity = "L2 2 x norm: opposite embeddings of the greatest length";
+    return additive_privacy(&conf->noise, (double)sensitivity_of(conf, 1).l1, out);
+}
+
 static void explain(const void *at, struct buf *out) {
     const struct conf *conf = at;
     if (conf->dims > 0)
@@ -328,6 +335,7 @@ const struct filter filter_embedding = {
     .conf_size = sizeof(struct conf),
     .state_size = sizeof(struct state),
     .check = check,
+    .privacy = privacy,
     .explain = explain,
     .on_query = on_query,
     .on_answer = on_answer,

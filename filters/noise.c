@@ -317,6 +317,15 @@ static void on_close(struct filter_call *call) {
     additive_refill(call, &state->from, state->taken);
 }
 
+static bool privacy(const void *at, struct privacy *out) {
+    const struct conf *conf = at;
+    struct bounds b = bounds_of(conf);
+    out->covers = 1u << OUT_SCORES | 1u << OUT_LOGITS;
+    out->sensitivity = has_range(conf) ? "the width of the range, in every column"
+                                       : "L1 2: two distributions that share no class";
+    return additive_privacy(&conf->noise, (double)(b.high - b.low) * (has_range(conf) ? 1 : 2), out);
+}
+
 static void explain(const void *at, struct buf *out) {
     const struct conf *conf = at;
     struct sensitivity s = sensitivity_of(conf, 0);
@@ -345,6 +354,7 @@ const struct filter filter_noise = {
     .conf_size = sizeof(struct conf),
     .state_size = sizeof(struct state),
     .check = check,
+    .privacy = privacy,
     .explain = explain,
     .on_query = on_query,
     .on_answer = on_answer,

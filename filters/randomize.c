@@ -304,6 +304,28 @@ static struct verdict on_answer(struct filter_call *call, struct predictions *p)
     return verdict_pass();
 }
 
+/* Two classes are the worst case: with more, each wrong one is the less likely. */
+static bool privacy(const void *at, struct privacy *out) {
+    const struct conf *conf = at;
+    out->covers = 1u << OUT_SCORES | 1u << OUT_LOGITS;
+    if (conf->classes > 0)
+        out->covers |= 1u << OUT_LABELS;
+    out->epsilon = conf->epsilon;
+    out->delta = 0;
+    out->loss = loss_response(conf->epsilon, 2);
+    out->sticky = conf->sticky.on;
+    out->sensitivity = conf->mechanism == RANDOMIZED_RESPONSE
+                           ? "any class in place of any other"
+                           : "the whole range of a score, in every class";
+    out->unit = "any change of the training data, or of the whole model";
+    out->why = conf->sticky.bucket > 0
+                   ? "inputs of one 'bucket' share their draw, so two answers that differ tell "
+                     "more than both epsilons: leave 'bucket' out, since a budget adds up "
+                     "independent draws"
+                   : NULL;
+    return out->why == NULL;
+}
+
 static void explain(const void *at, struct buf *out) {
     const struct conf *conf = at;
     double e = exp(conf->epsilon);
@@ -341,6 +363,7 @@ const struct filter filter_randomize = {
     .options = options,
     .conf_size = sizeof(struct conf),
     .check = check,
+    .privacy = privacy,
     .explain = explain,
     .on_query = on_query,
     .on_answer = on_answer,

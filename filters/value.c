@@ -167,6 +167,14 @@ static void on_close(struct filter_call *call) {
     additive_refill(call, &state->from, state->taken);
 }
 
+static bool privacy(const void *at, struct privacy *out) {
+    const struct conf *conf = at;
+    struct bounds b = bounds_of(conf);
+    out->covers = 1u << OUT_VALUE;
+    out->sensitivity = "the width of the range, in every column";
+    return additive_privacy(&conf->noise, (double)(b.high - b.low), out);
+}
+
 static void explain(const void *at, struct buf *out) {
     const struct conf *conf = at;
     struct sensitivity s = sensitivity_of(conf, 1);
@@ -192,6 +200,7 @@ const struct filter filter_value = {
     .conf_size = sizeof(struct conf),
     .state_size = sizeof(struct state),
     .check = check,
+    .privacy = privacy,
     .explain = explain,
     .on_query = on_query,
     .on_answer = on_answer,

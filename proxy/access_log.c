@@ -107,6 +107,10 @@ void access_log_add(struct access_log *l, const struct exchange *ex, uint64_t to
     if (ex->model != NULL) {
         add_word(b, ",\"model\":", ex->call.model);
         add_word(b, ",\"policy\":", ex->policy->name);
+        if (ex->routed != NULL)
+            add_word(b, ",\"switched_from\":", ex->routed->name);
+        if (ex->budgeted)
+            buf_printf(b, ",\"budget_spent\":%.6f", ex->budget_share);
         if (ex->policy->observe)
             buf_add_str(b, ",\"mode\":\"observe\"");
         add_number(b, ",\"rows\":", ex->query.rows);

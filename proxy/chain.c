@@ -21,11 +21,16 @@ bool chain_begin(struct chain *c, const struct policy *policy, const struct filt
 /* Counts v as slot's and, in observe mode, turns what is not PASS into it. */
 static struct verdict judge(struct chain *c, struct stats *stats, uint32_t slot, struct verdict v) {
     static const enum filter_counter counters[] = {
-        [VERDICT_PASS] = FILTER_PASS, [VERDICT_DENY] = FILTER_DENY, [VERDICT_FAULT] = FILTER_FAULT};
+        [VERDICT_PASS] = FILTER_PASS,
+                                                  [VERDICT_DENY] = FILTER_DENY,
+                                                  [VERDICT_SWITCH] = FILTER_SWITCH,
+                                                  [VERDICT_FAULT] = FILTER_FAULT};
     const struct filter_slot *s = &c->policy->slots[slot];
     if (v.kind == VERDICT_WAIT)
         return v;
-    require(v.kind == VERDICT_PASS || (v.reason != NULL && v.status >= 400));
+    require(v.kind == VERDICT_PASS || v.kind == VERDICT_SWITCH ||
+            (v.reason != NULL && v.status >= 400));
+    require(v.kind != VERDICT_SWITCH || v.policy != NULL);
     bool observed = c->policy->observe && v.kind != VERDICT_PASS;
     stats_add(&stats->filters[s->series][observed ? FILTER_WOULD_DENY : counters[v.kind]], 1);
     if (v.kind == VERDICT_PASS)
@@ -75,7 +80,7 @@ struct verdict chain_answer(struct chain *c, struct stats *stats, struct predict
         if (f->on_answer == NULL)
             continue;
         struct verdict v = f->on_answer(&c->calls[i], p);
-        require(v.kind != VERDICT_WAIT);
+        require(v.kind != VERDICT_WAIT && v.kind != VERDICT_SWITCH);
         v = judge(c, stats, i, v);
         if (v.kind != VERDICT_PASS)
             return v;

@@ -6,6 +6,7 @@
 
 #include "base/limits.h"
 #include "cli_keys.h"
+#include "cli_ledger.h"
 #include "config.h"
 #include "diagnostics.h"
 
@@ -13,7 +14,7 @@ enum { EXIT_DONE = 0, EXIT_NO = 1, EXIT_USAGE = 2 };
 
 /* What the options said; a NULL was not given. */
 struct args {
-    const char *file, *client, *model, *id, *kind, *tier, *not_after;
+    const char *file, *client, *model, *id, *kind, *tier, *not_after, *key;
     bool new;
     int (*run)(const char *config_path);
 };
@@ -103,9 +104,13 @@ static int go_version(const struct args *a) {
     return EXIT_DONE;
 }
 
+static int go_ledger(const struct args *a) {
+    return cli_ledger_verify(a->file, a->key) ? EXIT_DONE : EXIT_NO;
+}
+
 static int go_help(const struct args *a);
 
-/* Options: c file, C client, M model, i id, k kind, t tier, n not-after, N new. */
+/* Options: c file, C client, M model, i id, k kind, t tier, n not-after, N new, K key. */
 static const struct command commands[] = {
     {"run", "-c FILE", "c", "", go_run, "serve, until SIGTERM"},
     {"check", "FILE", "c", "", go_check, "report every error in the file"},
@@ -117,6 +122,8 @@ static const struct command commands[] = {
      "hash the API key on standard input, or a new one, for keys.yaml"},
     {"pseudonym", "-c FILE --kind key|mtls|jwt|address --id ID", "cik", "", go_pseudonym,
      "print the name a client has in logs"},
+    {"ledger", "verify FILE [--key FILE]", "c", "K", go_ledger,
+     "check the chain of a log of privacy budgets"},
     {"version", "", "", "", go_version, "print the version"},
     {"help", "", "", "", go_help, "print this"},
 };
@@ -169,6 +176,8 @@ static const char **slot(struct args *a, int letter) {
         return &a->tier;
     case 'n':
         return &a->not_after;
+    case 'K':
+        return &a->key;
     default:
         return NULL;
     }
@@ -181,7 +190,7 @@ static int letter_of(struct bytes word) {
         int letter;
     } names[] = {{"-c", 'c'},      {"--config", 'c'},    {"--client", 'C'},
                  {"--model", 'M'}, {"--id", 'i'},        {"--kind", 'k'},
-                 {"--tier", 't'},  {"--not-after", 'n'}, {"--new", 'N'}};
+                 {"--tier", 't'},  {"--not-after", 'n'}, {"--new", 'N'},    {"--key", 'K'}};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         if (bytes_is(word, names[i].name))
             return names[i].letter;
@@ -223,9 +232,14 @@ int cli_main(int argc, char **argv, int (*run)(const char *config_path)) {
         name = "help";
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
         name = "version";
+    int from = 2;
+    if (strcmp(name, "ledger") == 0 && argc > 2 && strcmp(argv[2], "verify") == 0)
+        from = 3;
+    else if (strcmp(name, "ledger") == 0)
+        argc = 2; /* a usage message */
     for (int i = 0; i < COMMAND_COUNT; i++)
         if (strcmp(name, commands[i].name) == 0)
-            return read_args(&commands[i], argc - 2, argv + 2, &a) ? commands[i].go(&a)
+            return read_args(&commands[i], argc - from, argv + from, &a) ? commands[i].go(&a)
                                                                    : usage(&commands[i]);
     return unknown_command(name);
 }

@@ -120,6 +120,8 @@ static void read_sections(struct reading *r, struct bytes text) {
     config_link_models(r);
     config_link_clients(r);
     config_link_noise(r);
+    config_link_ledger(r);
+    config_link_relations(r);
     hash(r, text);
 }
 

@@ -164,6 +164,8 @@ static void say_filters(const struct view *v) {
                    slot->place.line, slot->filter->says);
         if (slot->filter->explain != NULL)
             slot->filter->explain(slot->conf, &text);
+        if (slot->filter->explain_for != NULL)
+            slot->filter->explain_for(slot->conf, v->model->outputs, &text);
         indent_lines(v->out, buf_bytes(&text));
         buf_free(&text);
     }
@@ -230,9 +232,10 @@ static void say_privacy(const struct view *v) {
                          "no privacy budget is kept\n");
         return;
     }
-    buf_add_str(out, "- an epsilon above is one answer's: no privacy budget is kept, so a client "
-                     "that asks n different questions is promised n times it, which soon is "
-                     "nothing\n");
+    if (!has_filter(v->policy, "budget"))
+        buf_add_str(out, "- an epsilon above is one answer's: no privacy budget is kept, so a "
+                         "client that asks n different questions is promised n times it, which "
+                         "soon is nothing\n");
     if (!v->c->noise.lasting)
         buf_add_str(out, "- without noise_key sticky noise is drawn anew with every start, and "
                          "other gates draw differently: each is one more answer to average\n");

@@ -362,6 +362,12 @@ static const struct option file_rows[] = {
      .rows = config_noise_rows,
      .says = "The key of sticky noise. Absent: a random one, so that gates differ from each other, "
              "and a restart draws new noise."},
+    {.name = "ledger",
+     .type = OPTION_SECTION,
+     .offset = offsetof(struct config_file, ledger),
+     .rows = config_ledger_rows,
+     .says = "The log of what is spent of privacy budgets, a line a charge, each bound to the one "
+             "before by its hash. Absent: there is none."},
     {.name = "upstreams",
      .type = OPTION_MAP,
      .offset = offsetof(struct config_file, upstreams),

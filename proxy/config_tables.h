@@ -73,6 +73,10 @@ struct noise_file {
     struct bytes file, previous, since;
 };
 
+struct ledger_file {
+    struct bytes file, key;
+};
+
 struct upstream_file {
     struct upstream_conf conf;
     int protocol;            /* index into codecs_all */
@@ -103,6 +107,7 @@ struct config_file {
     struct alerts_file alerts;
     struct clients_file clients;
     struct noise_file noise_key;
+    struct ledger_file ledger;
     struct option_list upstreams; /* struct upstream_file */
     struct option_list models;    /* struct model_file */
     struct option_list policies;  /* struct policy_file */
@@ -132,7 +137,8 @@ extern const struct option config_jwt_rows[];    /* config_jwt.c: of struct jwt_
 extern const struct option config_key_rows[];    /* of struct keys_file */
 extern const struct option config_store_rows[];  /* of struct store_conf */
 
-extern const struct option config_noise_rows[]; /* of struct noise_file */
+extern const struct option config_noise_rows[];  /* of struct noise_file */
+extern const struct option config_ledger_rows[]; /* of struct ledger_file */
 
 /* The words of upstreams.*.protocol: the names of codecs_all, NULL-terminated. */
 const char *const *config_protocols(void);

@@ -8,7 +8,6 @@
 #define EXCHANGE_MAGIC 0x45584348u
 
 static enum next step_decode(struct exchange *);
-static enum next step_gate(struct exchange *);
 static enum next step_forward(struct exchange *);
 
 /* The walk of one query.  A step that says MORE goes on with the row below it. */
@@ -20,7 +19,7 @@ static const struct exchange_step steps[] = {
 enum { STEPS = sizeof(steps) / sizeof(steps[0]) };
 
 /* After this returns the exchange may be gone. */
-static void exchange_run(struct exchange *ex) {
+void exchange_run(struct exchange *ex) {
     enum next n;
     require(!ex->running);
     ex->running = true;
@@ -32,6 +31,10 @@ static void exchange_run(struct exchange *ex) {
         if (n == NEXT_PARK)
             ex->running = false;
     } while (n == NEXT_MORE);
+}
+
+bool exchange_is_parked(const struct exchange *ex) {
+    return ex->magic == EXCHANGE_MAGIC && !ex->running;
 }
 
 void exchange_goto_reply(struct exchange *ex) {
@@ -153,47 +156,6 @@ static enum next step_decode(struct exchange *ex) {
         return exchange_refuse_codec(ex, s, &error, false);
     count_rows(ex);
     return NEXT_MORE;
-}
-
-static enum next after_verdict(struct exchange *ex, struct verdict v) {
-    if (v.kind == VERDICT_WAIT) {
-        ex->step--; /* chain_resume goes on with this step. */
-        return NEXT_PARK;
-    }
-    if (v.kind == VERDICT_PASS)
-        return NEXT_MORE;
-    ex->filter = ex->chain.refused_by;
-    ex->retry_after_ms = v.retry_after_ms;
-    return exchange_refuse(ex, v.status, v.reason);
-}
-
-static enum next step_gate(struct exchange *ex) {
-    if (ex->call.kind != CALL_INFER)
-        return NEXT_MORE;
-    random_begin(&ex->random, &ex->worker->random, &ex->config->noise, clock_wall_us() / 1000000);
-    const struct filter_call proto = {.exchange = ex,
-                                      .client = &ex->client,
-                                      .query = &ex->query,
-                                      .model = ex->model,
-                                      .model_name = ex->call.model,
-                                      .arena = ex->arena,
-                                      .store = ex->worker->store,
-                                      .random = &ex->random.view,
-                                      .now_us = clock_us()};
-    if (!chain_begin(&ex->chain, ex->policy, &proto))
-        return exchange_refuse(ex, 503, "out of memory");
-    return after_verdict(ex, chain_query(&ex->chain, ex->worker->stats));
-}
-
-void filter_resume(struct exchange *ex, struct verdict v) {
-    require(ex->magic == EXCHANGE_MAGIC && !ex->running);
-    ex->running = true;
-    v = chain_resume(&ex->chain, ex->worker->stats, v);
-    ex->step++;
-    enum next n = after_verdict(ex, v);
-    ex->running = false;
-    if (n == NEXT_MORE)
-        exchange_run(ex);
 }
 
 /* A traceparent that is one goes on to the upstream; nothing else of the client's head does. */

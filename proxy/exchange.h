@@ -36,7 +36,8 @@ struct exchange {
     const struct codec *codec;
     struct call call;
     const struct model *model; /* NULL for calls without one */
-    const struct policy *policy;
+    const struct policy *policy; /* the one that applies */
+    const struct policy *routed; /* the one that did at first, if a filter switched; else NULL */
     const struct upstream_conf *upstream;
     struct declared declared;
 
@@ -62,13 +63,22 @@ struct exchange {
     const char *log_reason; /* static: for the log */
     const char *filter;     /* whose verdict ended it; NULL: nobody's */
     bool hang_up;           /* the connection ends with it */
+    bool budgeted;          /* a budget was asked */
+    double budget_share;    /* what is spent of it */
 };
 
 extern const struct front_handler exchange_handler;
 
+/* From its step on, until it waits or ends; then it may be gone.  And: is that what it does? */
+void exchange_run(struct exchange *);
+bool exchange_is_parked(const struct exchange *);
+
 /* exchange_route.c */
 enum next step_identify(struct exchange *);
 enum next step_route(struct exchange *);
+
+/* exchange_gate.c: the filters see the query, under the policies that they switch to. */
+enum next step_gate(struct exchange *);
 
 /* exchange_relay.c: a message as it came, for a policy that does not look inside.  (A request's
  * path was matched by the protocol's allow-list, so it is canonical.) */

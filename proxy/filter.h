@@ -8,6 +8,7 @@
 #define QG_FILTER_H
 
 #include "../proto/predictions.h"
+#include "base/accountant.h"
 #include "base/bits.h"
 #include "base/buf.h"
 #include "base/option.h"
@@ -32,6 +33,15 @@ struct randomness {
     struct pools *pools;       /* samples drawn ahead */
 };
 
+/* What a query was charged, for counters and the ledger. */
+struct charge {
+    uint32_t rows, free_rows;      /* paid for, and paid for before */
+    double cost, spent, limit;     /* epsilon or rho, as `unit` says; spent with this one */
+    double share;                  /* of the budget that is spent, 0 to 1 */
+    const char *unit;              /* NULL: nothing was charged, nor asked for */
+    bool denied;
+};
+
 /* One filter's view of one query; valid until on_close returns. */
 struct filter_call {
     struct exchange *exchange; /* opaque; for filter_resume */
@@ -45,6 +55,8 @@ struct filter_call {
     struct store *store;
     const struct randomness *random;
     uint64_t now_us;
+    const uint32_t *outputs; /* how many of each enum output_kind the policy's model lets out */
+    struct charge charge;    /* the filter's to fill in */
 };
 
 /* What a filter needs to be told of the query and answer. */
@@ -69,6 +81,29 @@ struct loader {
                         char why[LOADER_WHY_MAX]);
 };
 
+/* What a mechanism promises for one row of one output, and for which outputs. */
+struct privacy {
+    uint32_t covers;       /* 1 << enum output_kind for each kind it makes private */
+    double epsilon, delta; /* as configured; delta 0: pure */
+    struct loss loss;      /* the same in the accountant's terms */
+    bool sticky;           /* an exact repeat draws nothing new */
+    const char *sensitivity, *unit; /* in words */
+    const char *why;                /* there is none: why, as a sentence that teaches */
+};
+
+/* A policy that a filter may switch to; its name from the file, the rest from the core. */
+struct policy_ref {
+    struct bytes name; /* empty: none */
+    const char *option;
+    const struct policy *policy;
+};
+
+/* A filter that stands behind another in a policy. */
+struct filter_use {
+    const struct filter *filter;
+    const void *conf;
+};
+
 /* Unset callbacks mean: not interested. */
 struct filter {
     const char *name; /* the YAML key */
@@ -82,6 +117,27 @@ struct filter {
 
     /* After check: reads the files that the options name.  False: *error says what is wrong. */
     bool (*load)(void *conf, struct loader *from, struct conf_error *error);
+
+    /* A mechanism's guarantee.  False: there is none, out->why says why.  Such a filter's conf
+     * holds no pointers: its bytes are what tells two mechanisms apart. */
+    bool (*privacy)(const void *conf, struct privacy *out);
+
+    /* The policies it may switch to: *refs, and how many. */
+    uint32_t (*switches)(void *conf, struct policy_ref **refs);
+
+    /* When all of the policy is read: what stands behind it.  False: *error says what does not go
+     * together. */
+    bool (*after)(void *conf, const struct filter_use *behind, uint32_t count,
+                  struct conf_error *error);
+
+    /* For each model that has the policy: how many outputs of each kind it lets out. */
+    bool (*fits)(const void *conf, const uint32_t *outputs, struct conf_error *error);
+
+    /* More words where the model is known: so many outputs of each kind.  As explain. */
+    void (*explain_for)(const void *conf, const uint32_t *outputs, struct buf *out);
+
+    /* Its counts must outlive the process, and clients their names: the file is refused else. */
+    bool lasting;
 
     /* What this filter does with this configuration, in words, for `explain`; one or more lines,
      * each starting with "- ". */

@@ -55,6 +55,21 @@ static struct tls_context *store_context(const struct tls_files *f, char *error,
     return NULL;
 }
 
+/* Some filter of it, or of a policy that it may switch to, does. */
+static bool reads_inputs(const struct policy *p, uint32_t steps) {
+    for (uint32_t i = 0; i < p->slot_count; i++) {
+        const struct filter_slot *s = &p->slots[i];
+        struct policy_ref *refs;
+        uint32_t count = s->filter->switches != NULL ? s->filter->switches(s->conf, &refs) : 0;
+        if (s->filter->needs & NEEDS_QUERY)
+            return true;
+        for (uint32_t k = 0; k < count && steps > 0; k++)
+            if (reads_inputs(refs[k].policy, steps - 1))
+                return true;
+    }
+    return false;
+}
+
 /* What a snapshot needs beyond what the file says: TLS contexts, counters. */
 static bool prepare(struct config *c) {
     char error[256] = "";
@@ -79,8 +94,7 @@ static bool prepare(struct config *c) {
         for (uint32_t k = 0; k < c->policies[i].slot_count; k++) {
             struct filter_slot *slot = &c->policies[i].slots[k];
             slot->series = stats_filter_series(c->policies[i].name, slot->filter->name);
-            if (slot->filter->needs & NEEDS_QUERY)
-                c->policies[i].reads_inputs = true;
+            c->policies[i].reads_inputs = reads_inputs(&c->policies[i], SWITCHES_MAX);
         }
     if (!ok)
         log_line(LOG_ERROR, "%s", error);
@@ -164,7 +178,8 @@ static struct config *load_again(struct gate *g) {
     const char *why = c != NULL ? needs_restart(g->config, c) : NULL;
     if (why != NULL)
         log_line(LOG_ERROR, "reload: a change of '%s' needs a restart", why);
-    if (c != NULL && why == NULL && log_file_open(g->access_log, c->access_log) && alert_reload(c))
+    if (c != NULL && why == NULL && log_file_open(g->access_log, c->access_log) &&
+        ledger_open(g->ledger, &c->ledger) && alert_reload(c))
         return c;
     log_line(LOG_ERROR, "reload failed: the policy before it stays in force");
     if (c != NULL)
@@ -397,6 +412,7 @@ static bool open_all(struct gate *g) {
             !upstreams_apply(&g->workers[i]) || !open_listeners(&g->workers[i]))
             return false;
     return open_admin(g) && log_file_open(g->access_log, g->config->access_log) &&
+           ledger_open(g->ledger, &g->config->ledger) &&
            alert_open(&g->main, g->config);
 }
 
@@ -408,6 +424,7 @@ static void close_gate(struct gate *g) {
     alert_close();
     worker_close(&g->main);
     log_file_free(g->access_log);
+    ledger_free(g->ledger);
     free(g->workers);
     stores_free(g->stores);
     config_unref(g->stores_config);
@@ -426,7 +443,8 @@ int gate_run(const char *path) {
     g.workers = calloc(g.worker_count, sizeof(*g.workers));
     g.peers = peers_new();
     g.access_log = log_file_new("access log");
-    require(g.workers != NULL && g.peers != NULL && g.access_log != NULL);
+    g.ledger = ledger_new();
+    require(g.workers != NULL && g.peers != NULL && g.access_log != NULL && g.ledger != NULL);
     /* A start that fails ends the process, which frees everything. */
     if (!make_stores(&g) || !open_all(&g) || !run(&g))
         return 1;

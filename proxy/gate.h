@@ -14,6 +14,7 @@ struct gate {
     struct config *stores_config; /* the one they were made of */
     struct peers *peers;          /* likewise */
     struct log_file *access_log;
+    struct ledger *ledger;
     uint64_t descriptors; /* connections that RLIMIT_NOFILE allows */
     struct worker main;   /* signals, admin pages, the access log's file */
     struct worker *workers;

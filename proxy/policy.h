@@ -13,6 +13,7 @@
 #include "crypto.h"
 #include "filter.h"
 #include "forwarded.h"
+#include "ledger.h"
 
 /* host:port or unix:/path, resolved when the file is read. */
 struct address {
@@ -104,6 +105,7 @@ struct model {
     uint32_t tier_count;
     struct declared declared;
     int rows; /* enum row_rule: how a query's batch size is told */
+    uint32_t outputs[OUT_OPAQUE + 1]; /* declared ones of each kind */
     uint32_t index;
 };
 enum row_rule { ROWS_AUTO, ROWS_FIRST, ROWS_ONE };
@@ -204,6 +206,7 @@ struct config {
                                 B C | sha256sum`): the policy version in the access log */
     struct bytes path;
     uint64_t workers;        /* 0: one per core */
+    struct ledger_conf ledger;
     struct bytes access_log; /* a path; "-": standard output; empty: none */
     struct listener_conf *listeners;
     uint32_t listener_count;

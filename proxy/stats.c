@@ -149,7 +149,8 @@ static void print_latency(struct stats *const *all, unsigned count, struct buf *
 }
 
 static void print_filters(struct stats *const *all, unsigned count, struct buf *out) {
-    static const char *const verdicts[FILTER_COUNTERS] = {"pass", "deny", "fault", "would_deny"};
+    static const char *const verdicts[FILTER_COUNTERS] = {"pass", "deny", "fault", "would_deny",
+                                                           "switch"};
     describe(out, "filter_verdicts_total", "What each filter of each policy decided.", "counter");
     for (uint32_t i = 0; i < registry.filter_count; i++)
         for (unsigned v = 0; v < FILTER_COUNTERS; v++) {
@@ -160,6 +161,28 @@ static void print_filters(struct stats *const *all, unsigned count, struct buf *
             buf_printf(out, "\",verdict=\"%s\"} %llu\n", verdicts[v],
                        (unsigned long long)sum(all, count, offsetof(struct stats, filters[i][v])));
         }
+}
+
+/* Only of filters that have a budget: those that were ever asked. */
+static void print_budgets(struct stats *const *all, unsigned count, struct buf *out) {
+    describe(out, "budget_spent",
+             "Queries by the share of their client's budget that was spent with them; +Inf: "
+             "refused for want of it.",
+             "histogram");
+    for (uint32_t i = 0; i < registry.filter_count; i++) {
+        uint64_t below = 0;
+        if (strcmp(registry.filters[i].name, "budget") != 0)
+            continue;
+        for (unsigned b = 0; b < SHARE_BUCKETS; b++) {
+            char bound[16] = "+Inf";
+            below += sum(all, count, offsetof(struct stats, spent[i][b]));
+            if (b < SHARE_BUCKETS - 1)
+                snprintf(bound, sizeof(bound), "%.1f", (b + 1) / (double)(SHARE_BUCKETS - 1));
+            buf_add_str(out, "querygate_budget_spent_bucket{policy=\"");
+            label(out, registry.filters[i].policy);
+            buf_printf(out, "\",le=\"%s\"} %llu\n", bound, (unsigned long long)below);
+        }
+    }
 }
 
 static void print_upstreams(struct stats *const *all, unsigned count, struct buf *out) {
@@ -222,6 +245,7 @@ void stats_print(struct stats *const *all, unsigned count, const struct stats_ga
             g->alerts_dropped);
     print_latency(all, count, out);
     print_filters(all, count, out);
+    print_budgets(all, count, out);
     print_upstreams(all, count, out);
     print_process(out);
     pthread_mutex_unlock(&registry.lock);

@@ -16,7 +16,14 @@ enum counter {
     COUNTERS
 };
 
-enum filter_counter { FILTER_PASS, FILTER_DENY, FILTER_FAULT, FILTER_WOULD_DENY, FILTER_COUNTERS };
+enum filter_counter {
+    FILTER_PASS,
+    FILTER_DENY,
+    FILTER_FAULT,
+    FILTER_WOULD_DENY,
+    FILTER_SWITCH, /* to another policy */
+    FILTER_COUNTERS
+};
 enum upstream_counter {
     UPSTREAM_OK,
     UPSTREAM_ERROR,   /* it said 5xx, or something that is not an answer */
@@ -27,7 +34,7 @@ enum upstream_counter {
     UPSTREAM_RETRY,
     UPSTREAM_COUNTERS
 };
-enum { SERIES_MAX = 512, LATENCY_BUCKETS = 16 };
+enum { SERIES_MAX = 512, LATENCY_BUCKETS = 16, SHARE_BUCKETS = 11 };
 
 struct stats {
     _Atomic uint64_t counters[COUNTERS];
@@ -35,6 +42,7 @@ struct stats {
     _Atomic uint64_t latency[LATENCY_BUCKETS + 1];
     _Atomic uint64_t latency_sum_us;
     _Atomic uint64_t filters[SERIES_MAX][FILTER_COUNTERS];
+    _Atomic uint64_t spent[SERIES_MAX][SHARE_BUCKETS]; /* queries, by what was spent with them */
     _Atomic uint64_t upstreams[SERIES_MAX][UPSTREAM_COUNTERS];
     _Atomic uint64_t endpoints_up[SERIES_MAX]; /* gauge, as this worker sees it */
 };
@@ -49,6 +57,12 @@ static inline void stats_add(_Atomic uint64_t *c, uint64_t n) {
 }
 static inline void stats_count(struct stats *s, enum counter c) {
     stats_add(&s->counters[c], 1);
+}
+/* The bucket of a budget's share that is spent: tenths, and the last for what was denied. */
+static inline unsigned stats_share(double share, bool denied) {
+    if (denied)
+        return SHARE_BUCKETS - 1;
+    return share < 1 ? (unsigned)(share * (SHARE_BUCKETS - 1)) : SHARE_BUCKETS - 2;
 }
 void stats_answer(struct stats *s, unsigned status, uint64_t latency_us);
 
