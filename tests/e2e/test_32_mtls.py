@@ -320,8 +320,9 @@ def test_only_a_gate(make_gate, echo, server, clients):
 # Policies change.
 
 def closes(sock):
-    """The answer is 401, and it is the last."""
-    return status(sock) == 401 and sock.recv(1) == b""
+    """The answer is 401, and it is the last; also to a request whose body is not left unread."""
+    sock.sendall(b"GET /v2/health/ready HTTP/1.1\r\nHost: a\r\n\r\n")
+    return read_answer(sock)[0] == 401 and sock.recv(1) == b""
 
 
 def test_revoked_while_connected(make_gate, echo, server, clients):
