@@ -1,10 +1,9 @@
-"""Noise through the real binary: sticky across forms, gates and restarts, on its grid, and no more
-telling than its epsilon says (the one-run audit of Steinke, Nasr, Jagielski 2023).
+"""Noise through the real binary: sticky across forms, gates and restarts, and on its grid.  That it
+is no more telling than its epsilon says is tests/attacks/test_dp_audit.py.
 
 Keys are fixed, so every draw is: what holds once holds always."""
 import http.client
 import json
-import math
 
 import numpy as np
 import pytest
@@ -144,66 +143,3 @@ def test_what_a_promise_cannot_cover_is_refused(make_gate, thirds):
     logits = keyed(make_gate, thirds, policy="filters: [{noise: {epsilon: 1}}]",
                    outputs="{scores: logits}")
     scores(logits, status=503)
-
-
-# ---- The audit ----
-
-CANARIES = 4000
-
-
-def surprise(right, guesses, epsilon):
-    """P of so many right guesses or more, were the mechanism epsilon-private: each guess is then
-    right with e^epsilon / (1 + e^epsilon) at most."""
-    p = math.exp(epsilon) / (1 + math.exp(epsilon))
-    logs = [math.lgamma(guesses + 1) - math.lgamma(k + 1) - math.lgamma(guesses - k + 1)
-            + k * math.log(p) + (guesses - k) * math.log1p(-p) for k in range(right, guesses + 1)]
-    return math.fsum(map(math.exp, logs))
-
-
-def audit(gate, guesses):
-    """(right guesses, guesses) of canaries whose bit is behind the model: the surest ones."""
-    bits = np.random.default_rng(5).integers(0, 2, CANARIES)
-    answers = []
-    for at in range(0, CANARIES, 1000):
-        rows = [[float(at + i), float(b), 0.0, 0.0] for i, b in enumerate(bits[at:at + 1000])]
-        answers += scores(gate, 1000, sum(rows, []))
-    likely = np.array(answers).reshape(CANARIES, 2)
-    lean = likely[:, 1] - likely[:, 0]
-    surest = np.argsort(-np.abs(lean), kind="stable")[:guesses]
-    return int(((lean[surest] > 0) == (bits[surest] == 1)).sum()), guesses
-
-
-@pytest.fixture
-def opposites():
-    """The worst case of two classes: all of one, or all of the other."""
-    u = tell(lambda rows: np.stack([1 - rows[:, 1], rows[:, 1]], axis=1))
-    yield u
-    u.close()
-
-
-@pytest.mark.parametrize("policy", [
-    "{noise: {epsilon: %g}}",
-    "{noise: {epsilon: %g, range: {low: 0, high: 1}}}",
-    "{noise: {mechanism: discrete_gaussian, epsilon: %g, delta: 1e-9}}",
-    "{noise: {epsilon: %g}}, {top_k: {}}",
-    "{randomize: {epsilon: %g}}",
-    "{randomize: {mechanism: permute_and_flip, epsilon: %g}}",
-    "{randomize: {mechanism: exponential, epsilon: %g}}"])
-def test_an_audit_finds_no_more_than_epsilon(make_gate, opposites, policy):
-    """At 95 % confidence: a mechanism that is as telling as it may be fails this with one set of
-    canaries in 20, so that where draws change for a good reason, others may be needed."""
-    epsilon = 1
-    gate = keyed(make_gate, opposites, policy="filters: [%s]" % policy % epsilon)
-    guesses = CANARIES if "randomize" in policy else CANARIES // 10
-    right, made = audit(gate, guesses)
-    assert surprise(right, made, epsilon) > 0.05, "%d of %d" % (right, made)
-
-
-def test_the_audit_catches_a_broken_mechanism(make_gate, opposites):
-    """Noise for an L1 sensitivity of 1, where it is 2: an implementation's likeliest mistake."""
-    gate = keyed(make_gate, opposites, policy="filters: [{noise: {scale: 1}}]")
-    right, made = audit(gate, 1000)
-    assert surprise(right, made, 1) < 0.001
-    gate.reload(policy="filters: [{randomize: {epsilon: 1.5}}]")
-    right, made = audit(gate, CANARIES)
-    assert surprise(right, made, 1) < 0.001
