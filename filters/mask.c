@@ -144,15 +144,17 @@ static struct rounding rounding_of(enum dtype type) {
     }
 }
 
-static double held(enum dtype type, double v) {
+static double held_narrow(enum dtype type, double v) {
     char element[sizeof(double)];
     struct tensor t = {.dtype = type, .elements = 1, .data = {element, sizeof(element)}};
-    if (type == DTYPE_FP32)
-        return (double)(float)v;
-    if (type == DTYPE_FP64 || type == DTYPE_BYTES)
-        return v;
     dtype_write(type, v, element);
     return tensor_number(&t, 0);
+}
+
+static inline double held(enum dtype type, double v) {
+    if (type == DTYPE_FP32)
+        return (double)(float)v;
+    return type == DTYPE_FP64 || type == DTYPE_BYTES ? v : held_narrow(type, v);
 }
 
 /* The number after v >= 0 that the datatype holds.  Formats are such that it is one bit pattern
@@ -374,6 +376,28 @@ static struct verdict on_answer(struct filter_call *call, struct predictions *p)
 
 /* ---- In words ---- */
 
+static bool privacy(const void *at, struct privacy *out) {
+    const struct conf *conf = at;
+    out->sticky = conf->sticky.on;
+    out->why = "mask shows the exact best class and adds no noise, so no epsilon bounds what its "
+               "answers tell and no budget can add it up: put noise or randomize in its place";
+    return false;
+}
+
+static bool after(void *at, const struct filter_use *behind, uint32_t count,
+                  struct conf_error *error) {
+    (void)at;
+    for (uint32_t i = 0; i < count; i++)
+        if (strcmp(behind[i].filter->name, "randomize") == 0) {
+            snprintf(
+                error->text, sizeof(error->text),
+                "randomize, behind it, shows a class and no scores, so there are none to mask: "
+                "leave one of the two out");
+            return false;
+        }
+    return true;
+}
+
 static void explain_swap(const struct conf *conf, struct buf *out) {
     buf_printf(out,
                "- each row of scores gets the values of one of %u answers to random inputs of %u "
@@ -418,6 +442,8 @@ const struct filter filter_mask = {
     .conf_size = sizeof(struct conf),
     .check = check,
     .load = load,
+    .privacy = privacy,
+    .after = after,
     .explain = explain,
     .on_query = on_query,
     .on_answer = on_answer,

@@ -61,6 +61,10 @@ static void check_order(const struct relations *rel, struct policy *p, uint32_t 
         say(rel, slot_node(rel, p, slot), NULL,
             "top_k, above it, has taken away the scores that a class is drawn by, and what it kept "
             "is drawn over: put top_k behind it");
+    if (hidden && strcmp(p->slots[slot].filter->name, "mask") == 0)
+        say(rel, slot_node(rel, p, slot), NULL,
+            "top_k, above it, leaves no row of probabilities that could be masked: put top_k "
+            "behind it");
 }
 
 static void check_lasting(const struct relations *rel, struct policy *p, uint32_t slot) {
@@ -129,6 +133,21 @@ static bool reaches(const struct policy *p, const struct policy *goal, uint32_t 
     return false;
 }
 
+/* The most switches from p on. */
+static uint32_t depth(const struct policy *p, uint32_t steps) {
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < p->slot_count && steps > 0; i++) {
+        const struct filter_slot *s = &p->slots[i];
+        struct policy_ref *refs;
+        uint32_t count = s->filter->switches != NULL ? s->filter->switches(s->conf, &refs) : 0;
+        for (uint32_t k = 0; k < count; k++) {
+            uint32_t more = 1 + depth(refs[k].policy, steps - 1);
+            most = more > most ? more : most;
+        }
+    }
+    return most;
+}
+
 static void check_cycle(const struct relations *rel, struct policy *p) {
     for (uint32_t slot = 0; slot < p->slot_count; slot++) {
         const struct filter_slot *s = &p->slots[slot];
@@ -139,6 +158,9 @@ static void check_cycle(const struct relations *rel, struct policy *p) {
                 (refs[k].policy == p || reaches(refs[k].policy, p, SWITCHES_MAX)))
                 say(rel, slot_node(rel, p, slot), refs[k].option,
                     "from that policy the way leads back to this one");
+            else if (depth(p, SWITCHES_MAX + 1) > SWITCHES_MAX)
+                say(rel, slot_node(rel, p, slot), refs[k].option,
+                    "more than 8 policies follow one after the other");
     }
 }
 
