@@ -93,7 +93,7 @@ class Settings:
         assert status == 200, "HTTP %d: %s" % (status, body[:300])
         if not binary:
             (output,) = json.loads(body)["outputs"]
-            return np.array(output["data"], float).reshape(output["shape"])
+            return np.array(output["data"], oip.NUMPY[output["datatype"]]).reshape(output["shape"])
         (tensor,) = oip.read("outputs", headers, body)[1].values()
         return np.frombuffer(tensor.raw, oip.NUMPY[tensor.datatype]).reshape(tensor.shape)
 
