@@ -143,7 +143,7 @@ static void refuse_other_tiers(struct key_list *l, uint32_t *order) {
         const struct yaml_node *at = config_at(l->nodes[order[i]], "id");
         if (k->id.len > 0 && bytes_eq(before->id, k->id) && !bytes_eq(before->tier, k->tier))
             diagnostics_add(&l->r->d, at->place, at->width, NULL,
-                            "another tier for '%s' than in line %u", k->id.at,
+                            "another tier for this client than in line %u",
                             l->nodes[order[i - 1]]->place.line);
     }
 }
@@ -157,9 +157,7 @@ static void refuse_twins(struct key_list *l, uint32_t *order) {
         const struct yaml_node *b = config_at(l->nodes[order[i]], "sha256");
         if (l->from[order[i]].sha256.len == 2 * SHA256_BYTES &&
             memcmp(l->keys[order[i - 1]].sha256, l->keys[order[i]].sha256, SHA256_BYTES) == 0)
-            diagnostics_add(&l->r->d, b->place, b->width, NULL,
-                            "the same key as that of '%s' in line %u",
-                            l->keys[order[i - 1]].id.len > 0 ? l->keys[order[i - 1]].id.at : "?",
+            diagnostics_add(&l->r->d, b->place, b->width, NULL, "the same key as in line %u",
                             a->place.line);
     }
 }
@@ -230,7 +228,7 @@ void config_link_keys(struct reading *r, const struct yaml_node *at, const char 
         diagnostics_add(&r->d, at->place, at->width, NULL, "cannot read '%s': %s", path, wrong);
         return;
     }
-    diagnostics_source(&r->d, path, buf_bytes(&r->keys));
+    diagnostics_secret(&r->d, path);
     const struct yaml_node *root = yaml_parse(r->scratch, path, buf_bytes(&r->keys), &r->d);
     if (root == NULL)
         return;

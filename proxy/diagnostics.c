@@ -26,6 +26,22 @@ void diagnostics_source(struct diagnostics *d, const char *file, struct bytes te
     *last = s;
 }
 
+void diagnostics_secret(struct diagnostics *d, const char *file) {
+    diagnostics_source(d, file, bytes_of(NULL, 0));
+}
+
+static const struct diagnostic_source *find_source(const struct diagnostics *d, const char *file) {
+    const struct diagnostic_source *s = d->sources;
+    while (s != NULL && strcmp(s->file, file) != 0)
+        s = s->next;
+    return s;
+}
+
+const char *diagnostics_word(const struct diagnostics *d, const char *file, const char *word) {
+    const struct diagnostic_source *s = find_source(d, file);
+    return s != NULL && s->text.at == NULL ? "..." : word;
+}
+
 void diagnostics_add(struct diagnostics *d, struct place place, uint32_t width, const char *hint,
                      const char *format, ...) {
     va_list args;
@@ -147,16 +163,14 @@ static void print_quote(struct bytes line, uint32_t column, uint32_t width, stru
 }
 
 static void print_one(const struct diagnostics *d, const struct diagnostic *e, struct buf *out) {
-    const struct diagnostic_source *s = d->sources;
+    const struct diagnostic_source *s = find_source(d, e->place.file);
     struct bytes line;
     add_line_shown(out, bytes_str(e->place.file));
     buf_printf(out, ":%u:%u: error: ", e->place.line > 0 ? e->place.line : 1,
                e->place.column > 0 ? e->place.column : 1);
     add_line_shown(out, bytes_str(e->text));
     buf_add_char(out, '\n');
-    while (s != NULL && strcmp(s->file, e->place.file) != 0)
-        s = s->next;
-    if (e->width > 0 && s != NULL && find_line(s->text, e->place.line, &line))
+    if (e->width > 0 && s != NULL && s->text.at != NULL && find_line(s->text, e->place.line, &line))
         print_quote(line, e->place.column, e->width, out);
     if (e->hint != NULL) {
         buf_add_str(out, "    hint: ");

@@ -20,7 +20,7 @@ struct diagnostic {
 
 struct diagnostic_source {
     const char *file;
-    struct bytes text;
+    struct bytes text; /* at == NULL: nothing of it is shown */
     struct diagnostic_source *next;
 };
 
@@ -36,6 +36,13 @@ void diagnostics_init(struct diagnostics *d, struct arena *arena);
 
 /* The text of a file, for quoting its lines; borrowed.  Files print in the order of these calls. */
 void diagnostics_source(struct diagnostics *d, const char *file, struct bytes text);
+
+/* A file that says who clients are: no line of it is quoted, and what is said of its words goes
+ * through diagnostics_word, since errors of a reload go into the log. */
+void diagnostics_secret(struct diagnostics *d, const char *file);
+
+/* word, a word of this file; "..." if the file is secret. */
+const char *diagnostics_word(const struct diagnostics *d, const char *file, const char *word);
 
 /* Adds an error.  hint may be NULL; it is not copied.  Control characters in the text are printed
  * as '?'. */

@@ -172,7 +172,8 @@ static bool unknown_option(struct option_reader *r, const struct yaml_node *node
     names[n] = NULL;
     diagnostics_add(r->d, node->key_place, node->key_width,
                     diagnostics_hint(r->d, node->key, names), "unknown option '%s'%s%s",
-                    node->key.at, *where != '\0' ? " in " : "", where);
+                    diagnostics_word(r->d, node->key_place.file, node->key.at),
+                    *where != '\0' ? " in " : "", where);
     return false;
 }
 

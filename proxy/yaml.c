@@ -159,7 +159,8 @@ static bool refuse_duplicates(struct reading *r, const struct yaml_node *map,
     for (uint32_t i = 1; i < map->count; i++)
         if (bytes_eq(all[i - 1]->key, all[i]->key))
             diagnostics_add(r->d, all[i]->key_place, all[i]->key_width, NULL,
-                            "duplicate key '%s', first given in line %u", all[i]->key.at,
+                            "duplicate key '%s', first given in line %u",
+                            diagnostics_word(r->d, all[i]->key_place.file, all[i]->key.at),
                             all[i - 1]->key_place.line);
     return true;
 }

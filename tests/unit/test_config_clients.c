@@ -131,7 +131,7 @@ static const struct {
     const char *hint;
 } bad[] = {
     {"", "1:1: error: the file is empty", NULL},
-    {"kees: []\n", "1:1: error: unknown option 'kees'", "did you mean 'keys'?"},
+    {"kees: []\n", "1:1: error: unknown option '...'", "did you mean 'keys'?"},
     {"kees: []\n", "1:1: error: missing option 'keys'", NULL},
     {"keys: {}\n", "1:7: error: keys: expected a list, not a map", NULL},
     {"keys: [a]\n", "1:8: error: keys[0]: expected a map of options, not text", NULL},
@@ -142,7 +142,7 @@ static const struct {
     {"keys: [{id: a, sha256: " NOTHING "}]\n", "1:24: error: sha256: this is the hash of no key",
      NULL},
     {"keys:\n- {id: a, sha256: " A64 ", tier: gold}\n- {id: a, sha256: " B64 "}\n",
-     "3:8: error: another tier for 'a' than in line 2", NULL},
+     "3:8: error: another tier for this client than in line 2", NULL},
     {"keys: [{id: a, sha256: " A64 ", group: labs}]\ngroups: {lab: {tier: gold}}\n",
      "1:97: error: there is no group 'labs'", "did you mean 'lab'?"},
     {"keys: [{id: a, sha256: " A64 ", group: lab}]\n", "1:97: error: there is no group 'lab'",
@@ -151,10 +151,10 @@ static const struct {
      "2:22: error: no model has a policy for tier 'glod'", "did you mean 'gold'?"},
     {"keys: []\ngroups: {lab: {not_after: 2027-1-1}}\n", "2:27: error: not_after: expected a day",
      NULL},
-    {"keys: []\ngroups: {lab: {teir: gold}}\n", "2:16: error: unknown option 'teir'",
+    {"keys: []\ngroups: {lab: {teir: gold}}\n", "2:16: error: unknown option '...'",
      "did you mean 'tier'?"},
     {"keys:\n- {id: a, sha256: " A64 "}\n- {id: b, sha256: " A64 "}\n",
-     "3:19: error: the same key as that of 'a' in line 2", NULL},
+     "3:19: error: the same key as in line 2", NULL},
     {"keys: [{id: a, sha256: " A64 ", tier: glod}]\n",
      "1:96: error: no model has a policy for tier", "did you mean 'gold'?"},
     {"keys: [{id: a, sha256: " A64 ", not_after: soon}]\n",
@@ -163,7 +163,7 @@ static const struct {
      "1:101: error: not_after: expected a day as YYYY-MM-DD, not '2023-02-29'", NULL},
     {"keys: [{id: a, sha256: " A64 ", not_after: 2023-13-01}]\n", "1:101: error: not_after:", NULL},
     {"keys: [{id: a, sha256: " A64 ", not_after: 1969-12-31}]\n", "1:101: error: not_after:", NULL},
-    {"keys: [{id: a, sha256: " A64 ", key: x}]\n", "1:90: error: unknown option 'key' in keys[0]",
+    {"keys: [{id: a, sha256: " A64 ", key: x}]\n", "1:90: error: unknown option '...' in keys[0]",
      NULL},
     {"keys: [{id: " A64 B64 "x, sha256: " B64 "}]\n", "1:13: error: id: more than 128 bytes", NULL},
 };
@@ -186,6 +186,32 @@ static void test_bad_key_lists(void **state) {
         buf_free(&errors);
     }
     assert_int_equal(wrong, 0);
+}
+
+/* A reload's errors go into the log, and the list says who clients are; somebody may even have put
+ * a key where its hash belongs. */
+static void test_errors_tell_nothing_of_the_list(void **state) {
+    static const char *const lists[] = {
+        "keys: [{id: marker, sha256: marker}]\n",
+        "keys: [{id: marker, sha256: " A64 "\n",
+        "keys: [{marker: {sha256: " A64 "}}]\n",
+        "keys: [{id: a, sha256: " A64 ", marker: 1, marker: 2}]\n",
+        "keys: {marker: marker}\n",
+        "keys: [{id: marker, sha256: " A64 "}, {id: b, sha256: " A64 "}]\n",
+        "keys:\n- {id: marker, sha256: " A64 ", tier: gold}\n- {id: marker, sha256: " B64 "}\n",
+        "keys: [marker]\n",
+        "marker\n",
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+        struct buf errors;
+        keys_text = lists[i];
+        assert_null(read_text(good_text, &errors));
+        assert_non_null(strstr(errors.at, "/etc/q/keys.yaml:"));
+        if (strstr(errors.at, "marker") != NULL || strstr(errors.at, "aaaa") != NULL)
+            fail_msg("row %zu: %s", i, errors.at);
+        buf_free(&errors);
+    }
 }
 
 static void test_an_empty_list_is_allowed(void **state) {
@@ -354,6 +380,7 @@ int main(void) {
         cmocka_unit_test_setup(test_two_keys_of_one_client, reset),
         cmocka_unit_test_setup(test_many_keys, reset),
         cmocka_unit_test_setup(test_bad_key_lists, reset),
+        cmocka_unit_test_setup(test_errors_tell_nothing_of_the_list, reset),
         cmocka_unit_test_setup(test_an_empty_list_is_allowed, reset),
         cmocka_unit_test_setup(test_tiers_must_be_somebodys, reset),
         cmocka_unit_test_setup(test_pseudonyms, reset),
