@@ -1,8 +1,10 @@
 """One gate with many settings at once, for attacks that compare them: each setting is a policy, and
 has a tier and a key of its own.  And a model server that is a function."""
+import contextlib
 import http.client
 import json
 import os
+import subprocess
 import sys
 
 import numpy as np
@@ -13,6 +15,17 @@ import oip  # noqa: E402
 from harness import PATIENCE, Gate, Upstream, http_answer  # noqa: E402
 
 BATCH = 1000
+
+
+@contextlib.contextmanager
+def model_server():
+    """The URL of model_server.py, trained and serving `digits`."""
+    with subprocess.Popen([sys.executable, os.path.join(HERE, "model_server.py")],
+                          stdout=subprocess.PIPE, text=True) as server:
+        try:
+            yield "http://127.0.0.1:" + server.stdout.readline().split()[-1]
+        finally:
+            server.terminate()
 
 
 def serve(function, output="scores", datatype="FP32"):
@@ -34,15 +47,18 @@ def serve(function, output="scores", datatype="FP32"):
 class Settings:
     """with Settings(folder, url, {name: its filters as YAML}) as s: s.ask(name, rows).
 
-    `noise_key` fixes all sticky draws; absent, they are new with each gate."""
+    `noise_key` fixes all sticky draws; absent, they are new with each gate.  `durable`: what is
+    counted is kept, as budgets want it."""
 
     def __init__(self, folder, url, settings, model="m", outputs="{scores: scores}", noise_key=None,
-                 start=True):
+                 durable=False):
         tiers = {name: "t%d" % i for i, name in enumerate(settings)}
         policies = "".join("  %s: {filters: [%s]}\n" % (tiers[name], filters)
                            for name, filters in settings.items())
         if noise_key:
             policies += "noise_key: {file: noise.key}\n"
+        if durable:
+            policies += 'store: {url: "memory:%s"}\n' % os.path.join(str(folder), "state.db")
         self.model = model
         self.gate = Gate(folder, [url], match=model, outputs=outputs, more=policies,
                          model=", tiers: {%s}" % ", ".join("%s: %s" % (t, t)
@@ -53,8 +69,11 @@ class Settings:
         self.gate.keys = [(tier, self.keys[name], tier) for name, tier in tiers.items()]
         self.gate.write_policy()
         self.connection = None
-        if start:
+        try:
             self.gate.start()
+        except BaseException:
+            self.gate.kill()
+            raise
 
     def __enter__(self):
         return self

@@ -147,7 +147,7 @@ def test_time_does_not_tell_the_noise(gate, name):
         spent.append(time.perf_counter() - start)
         assert status == 200
         values = np.frombuffer(body, "<f4", offset=int(headers["Inference-Header-Content-Length"]))
-        noise.append(np.abs(values - 64 / 256).sum())  # a row of four thirds is scaled to a sum of 1
+        noise.append(np.abs(values - 64 / 256).sum())  # the sum is made 1
     spent, noise = np.array(spent), np.array(noise)
     assert len(set(noise.tolist())) > 100
     assert abs(deviation(spent, noise)) < Z
