@@ -42,6 +42,8 @@ static void solved_by_hand(void **unused) {
         {{.n = 3, .distance = 2, .gap = 0.01}, {0.6, 0.4, 0}, {0.505, 0, 0.495}},
         /* above the floor, whatever it would save */
         {{.n = 2, .distance = 1, .gap = 0.01, .floor = 0.85}, {0.9, 0.1}, {0.85, 0.15}},
+        /* nothing moves between equals */
+        {{.n = 3, .distance = 1, .gap = 0.01, .floor = 0.5}, {0.5, 0.25, 0.25}, {0.5, 0.25, 0.25}},
         /* less than 1 in all, and numbers that are equal */
         {{.n = 3, .distance = 0.1, .gap = 0.01}, {0.3, 0.1, 0.1}, {0.25, 0.1, 0.15}},
     };
