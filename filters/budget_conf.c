@@ -246,7 +246,8 @@ void budget_explain(const void *at, struct buf *out) {
                (const char *[]){"pure epsilons", "rhos of zero-concentrated privacy",
                                 "Renyi divergences of 14 orders"}[conf->accounting]);
     buf_add_str(out, "- paid before the model is asked; a failed answer, a crash or a client that "
-                     "leaves gets nothing back\n");
+                     "leaves gets nothing back; an answer with more rows than were paid for is "
+                     "withheld\n");
     buf_add_str(out, conf->sticky
                          ? "- an exact repeat gets the same answer and costs nothing, as long as "
                            "it is remembered; a changed bit is a new question\n"

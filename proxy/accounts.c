@@ -22,7 +22,8 @@ struct part {
 struct account {
     struct hash128 key;
     uint64_t turn, kept;
-    uint32_t room; /* parts: 1 while there has been no window */
+    uint64_t forget_us; /* then it is as good as none */
+    uint32_t room;      /* parts: 1 while there has been no window */
     struct part parts[];
 };
 
@@ -31,6 +32,7 @@ struct shard {
     struct account **slots; /* linear probing */
     uint32_t mask, used;    /* slots - 1; accounts */
     size_t bytes;
+    uint64_t swept_us;     /* when room was last made */
     struct hash128 *marks; /* sets of MARK_WAYS; made when first needed */
     uint32_t next_way;
 };
@@ -109,8 +111,35 @@ static size_t size_of(uint32_t parts) {
     return sizeof(struct account) + parts * sizeof(struct part);
 }
 
+/* Of accounts whose windows have passed, at most once a second. */
+static void make_room(struct shard *s, uint64_t now_us) {
+    struct account **before = s->slots;
+    if (before == NULL || (s->swept_us > 0 && now_us - s->swept_us < SECONDS(1)))
+        return;
+    s->swept_us = now_us;
+    s->slots = calloc(s->mask + 1, sizeof(*s->slots));
+    if (s->slots == NULL) {
+        s->slots = before;
+        return;
+    }
+    for (uint32_t i = 0; i <= s->mask; i++) {
+        struct account *a = before[i];
+        if (a != NULL && a->forget_us > now_us) {
+            *slot_of(s, a->key) = a;
+        } else if (a != NULL) {
+            s->bytes -= size_of(a->room);
+            s->used--;
+            free(a);
+        }
+    }
+    free(before);
+}
+
 /* key's account with room for so many parts.  NULL: no room, or out of memory. */
-static struct account *open_account(struct shard *s, struct hash128 key, uint32_t parts) {
+static struct account *open_account(struct shard *s, struct hash128 key, uint32_t parts,
+                                    uint64_t now_us) {
+    if (s->bytes + size_of(parts) > STORE_ACCOUNT_BYTES / SHARDS)
+        make_room(s, now_us);
     if ((s->slots == NULL || s->used > s->mask / 4 * 3) && !grow(s))
         return NULL;
     struct account **slot = slot_of(s, key), *before = *slot;
@@ -123,7 +152,7 @@ static struct account *open_account(struct shard *s, struct hash128 key, uint32_
     if (a == NULL)
         return NULL;
     if (before == NULL) {
-        *a = (struct account){.key = key};
+        *a = (struct account){.key = key, .forget_us = FOREVER};
         s->used++;
     }
     memset(a->parts + a->room, 0, (parts - a->room) * sizeof(struct part));
@@ -176,6 +205,16 @@ static struct part *part_at(struct account *a, uint64_t window_us, uint64_t now_
     }
     *spare = (struct part){.end_us = end};
     return spare;
+}
+
+/* A window after its last part. */
+static uint64_t forget_at(const struct account *a, uint64_t window_us) {
+    uint64_t last = 0, at;
+    for (uint32_t i = 0; i < a->room; i++)
+        last = a->parts[i].end_us > last ? a->parts[i].end_us : last;
+    if (window_us == 0 || __builtin_add_overflow(last, window_us, &at))
+        return FOREVER;
+    return at;
 }
 
 /* ---- Marks ---- */
@@ -255,10 +294,12 @@ static bool spend_locked(struct shard *s, struct hash128 key, const struct store
         out->retry_after_us = wait_for(a, budget, what, items, now_us);
     if (items == 0 || !out->admitted)
         return true;
-    a = open_account(s, key, budget->window_us > 0 ? PARTS_KEPT : 1);
+    a = open_account(s, key, budget->window_us > 0 ? PARTS_KEPT : 1, now_us);
     if (a == NULL)
         return false;
-    add(part_at(a, budget->window_us, now_us)->spent, what->cost, items);
+    struct part *part = part_at(a, budget->window_us, now_us);
+    add(part->spent, what->cost, items);
+    a->forget_us = forget_at(a, budget->window_us);
     *turn = ++a->turn;
     for (uint32_t i = 0; what->marks != NULL && i < items; i++)
         set_mark(s, what->marks[unpaid[i]]);
@@ -317,10 +358,12 @@ bool accounts_is_kept(struct accounts *all, struct hash128 key) {
 bool accounts_load(struct accounts *all, struct hash128 key, struct bytes saved) {
     struct shard *s = shard_of(all, key);
     size_t count = saved.len / sizeof(struct part);
-    if (saved.len % sizeof(struct part) != 0 || count == 0 || count > PARTS_KEPT)
+    if (saved.len % sizeof(struct part) != 0 || count > PARTS_KEPT)
         return false;
+    if (count == 0)
+        return true; /* forgotten while it was on its way to the file */
     pthread_mutex_lock(&s->lock);
-    struct account *a = open_account(s, key, (uint32_t)count);
+    struct account *a = open_account(s, key, (uint32_t)count, 0);
     if (a != NULL)
         memcpy(a->parts, saved.at, saved.len);
     bool ok = a != NULL;

@@ -131,6 +131,32 @@ static void say_route(const struct view *v) {
     buf_add_str(v->out, v->policy->observe ? ", only observed\n" : ", enforced\n");
 }
 
+static bool has_filter(const struct policy *p, const char *name) {
+    for (uint32_t i = 0; i < p->slot_count; i++)
+        if (strcmp(p->slots[i].filter->name, name) == 0)
+            return true;
+    return false;
+}
+
+/* By the ledger, for the store cannot be asked from here: one gate holds its file, or it is far. */
+static void say_spent(const struct view *v) {
+    struct ledger_state s;
+    if (!has_filter(v->policy, "budget"))
+        return;
+    buf_add_str(v->out, "\nSpent so far:\n");
+    if (v->c->ledger.path.len == 0)
+        buf_add_str(v->out, "- not known: there is no ledger\n");
+    else if (!ledger_last(v->c->ledger.path.at, v->client.pseudonym, v->model_name, &s))
+        buf_add_str(v->out, "- not known: the ledger cannot be read\n");
+    else if (!s.found)
+        buf_add_str(v->out, "- nothing that the ledger's file knows of\n");
+    else
+        buf_printf(v->out,
+                   "- %s %.6g of %.6g at %s, by this client's last charge there; %.6g left\n",
+                   s.is_rho ? "rho" : "epsilon", s.total, s.limit, s.time,
+                   s.limit > s.total ? s.limit - s.total : 0);
+}
+
 /* True: no query of this client is answered, whatever the policy. */
 static bool say_refused_client(const struct view *v) {
     const struct clients_conf *conf = &v->c->clients;
@@ -212,13 +238,6 @@ static void say_refused(const struct view *v) {
         buf_add_str(v->out, "- compressed bodies (415)\n");
 }
 
-static bool has_filter(const struct policy *p, const char *name) {
-    for (uint32_t i = 0; i < p->slot_count; i++)
-        if (strcmp(p->slots[i].filter->name, name) == 0)
-            return true;
-    return false;
-}
-
 /* Noise and what stands in for labels: any filter that draws. */
 static bool is_noisy(const struct policy *p) {
     return has_filter(p, "noise") || has_filter(p, "randomize") || has_filter(p, "value") ||
@@ -284,6 +303,7 @@ bool config_explain(const struct config *c, struct bytes client, struct bytes mo
     if (say_refused_client(&v))
         return true;
     say_filters(&v);
+    say_spent(&v);
     say_released(&v);
     say_refused(&v);
     say_limits(&v);

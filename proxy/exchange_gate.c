@@ -16,7 +16,7 @@ static void note_charges(struct exchange *ex) {
         stats_add(&stats->counters[COUNT_budget_rows_free], c->free_rows);
         if (c->denied)
             stats_count(stats, COUNT_budget_denials);
-        stats_add(&stats->spent[ex->policy->slots[i].series][stats_share(c->share, c->denied)], 1);
+        stats_share(stats, ex->policy->slots[i].series, c->share, c->denied);
         if (c->rows > 0 && ex->config->ledger.path.len > 0) {
             const struct ledger_entry entry = {.client = ex->client.pseudonym,
                                                .model = ex->call.model,

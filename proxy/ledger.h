@@ -57,4 +57,16 @@ struct ledger_report {
 /* Reads the whole file.  False: it cannot be read, report->why says why. */
 MUST bool ledger_verify(const char *path, const unsigned char *key, struct ledger_report *report);
 
+/* What a budget stood at, by the last line of that client and model. */
+struct ledger_state {
+    bool found;
+    double total, limit;
+    bool is_rho;
+    char time[32];
+};
+
+/* False: the file cannot be read.  The chain is not checked. */
+MUST bool ledger_last(const char *path, struct bytes client, struct bytes model,
+                      struct ledger_state *out);
+
 #endif

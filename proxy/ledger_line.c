@@ -121,3 +121,34 @@ bool ledger_take_up(struct ledger_chain *c, struct bytes line) {
     memcpy(c->hash, said.hash, sizeof(c->hash));
     return true;
 }
+
+/* The line begins as ledger_line makes it: number, time, client, model. */
+void ledger_read_state(struct bytes line, struct bytes client, struct bytes model,
+                       struct ledger_state *out) {
+    struct ledger_state now = {.found = true};
+    struct bytes at, unit, time;
+    struct buf want;
+    buf_init(&want, LEDGER_LINE_MAX);
+    add_text(&want, ",\"client\":", client);
+    add_text(&want, ",\"model\":", model);
+    bool ok = !want.failed && bytes_starts(line, "{\"number\":") && line.len > want.len;
+    at = line;
+    time = bytes_of(NULL, 0);
+    if (ok) {
+        bytes_cut(&at, ',');
+        ok = bytes_starts(at, "\"time\":\"");
+        time = ok ? bytes_skip(at, sizeof("\"time\":\"") - 1) : at;
+        bytes_cut(&at, ',');
+    }
+    ok = ok && at.len >= want.len && memcmp(at.at - 1, want.at, want.len) == 0 &&
+         find(line, ",\"unit\":\"", &unit) && read_number(line, ",\"total\":", &now.total) &&
+         read_number(line, ",\"limit\":", &now.limit);
+    if (ok) {
+        struct bytes when = bytes_cut(&time, '"');
+        size_t len = when.len < sizeof(now.time) - 1 ? when.len : sizeof(now.time) - 1;
+        memcpy(now.time, when.at, len);
+        now.is_rho = bytes_starts(unit, "rho");
+        *out = now;
+    }
+    buf_free(&want);
+}

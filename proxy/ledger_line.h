@@ -25,6 +25,10 @@ struct ledger_said {
 /* Reads a line of ours, without its newline, and checks its own hash.  NULL or what is wrong. */
 const char *ledger_read(const struct ledger_chain *, struct bytes line, struct ledger_said *out);
 
+/* Fills in out if the line is of that client and model. */
+void ledger_read_state(struct bytes line, struct bytes client, struct bytes model,
+                       struct ledger_state *out);
+
 /* Goes on from that line.  False: it does not hold. */
 MUST bool ledger_take_up(struct ledger_chain *, struct bytes line);
 

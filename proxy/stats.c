@@ -163,7 +163,6 @@ static void print_filters(struct stats *const *all, unsigned count, struct buf *
         }
 }
 
-/* Only of filters that have a budget: those that were ever asked. */
 static void print_budgets(struct stats *const *all, unsigned count, struct buf *out) {
     describe(out, "budget_spent",
              "Queries by the share of their client's budget that was spent with them; +Inf: "
@@ -182,6 +181,12 @@ static void print_budgets(struct stats *const *all, unsigned count, struct buf *
             label(out, registry.filters[i].policy);
             buf_printf(out, "\",le=\"%s\"} %llu\n", bound, (unsigned long long)below);
         }
+        buf_add_str(out, "querygate_budget_spent_sum{policy=\"");
+        label(out, registry.filters[i].policy);
+        buf_printf(out, "\"} %.6f\nquerygate_budget_spent_count{policy=\"",
+                   (double)sum(all, count, offsetof(struct stats, spent_sum[i])) / 1e6);
+        label(out, registry.filters[i].policy);
+        buf_printf(out, "\"} %llu\n", (unsigned long long)below);
     }
 }
 

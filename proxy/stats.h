@@ -43,6 +43,7 @@ struct stats {
     _Atomic uint64_t latency_sum_us;
     _Atomic uint64_t filters[SERIES_MAX][FILTER_COUNTERS];
     _Atomic uint64_t spent[SERIES_MAX][SHARE_BUCKETS]; /* queries, by what was spent with them */
+    _Atomic uint64_t spent_sum[SERIES_MAX];            /* of the shares, in millionths */
     _Atomic uint64_t upstreams[SERIES_MAX][UPSTREAM_COUNTERS];
     _Atomic uint64_t endpoints_up[SERIES_MAX]; /* gauge, as this worker sees it */
 };
@@ -58,11 +59,13 @@ static inline void stats_add(_Atomic uint64_t *c, uint64_t n) {
 static inline void stats_count(struct stats *s, enum counter c) {
     stats_add(&s->counters[c], 1);
 }
-/* The bucket of a budget's share that is spent: tenths, and the last for what was denied. */
-static inline unsigned stats_share(double share, bool denied) {
-    if (denied)
-        return SHARE_BUCKETS - 1;
-    return share < 1 ? (unsigned)(share * (SHARE_BUCKETS - 1)) : SHARE_BUCKETS - 2;
+/* A query after which this share of its budget is spent: tenths are counted, and last what was
+ * denied. */
+static inline void stats_share(struct stats *s, uint32_t series, double share, bool denied) {
+    double tenth = share * (SHARE_BUCKETS - 1);
+    unsigned i = tenth > 1 ? (unsigned)tenth - ((double)(unsigned)tenth == tenth) : 0;
+    stats_add(&s->spent[series][denied ? SHARE_BUCKETS - 1 : i], 1);
+    stats_add(&s->spent_sum[series], (uint64_t)(share * 1e6));
 }
 void stats_answer(struct stats *s, unsigned status, uint64_t latency_us);
 

@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from harness import BINARY, wait_for
-from test_43_budget import ask, budget, make, model, warm  # noqa: F401
+from test_43_budget import ask, budget, explain, make, model, warm  # noqa: F401
 
 ZEROS = "0" * 64
 SECRET = "a secret of at least sixteen bytes"
@@ -183,3 +183,12 @@ def test_usage():
         assert r.returncode == 2 and "ledger verify FILE" in r.stderr
     r = subprocess.run([BINARY, "ledger", "verify", "/nowhere/at/all"], capture_output=True, text=True)
     assert r.returncode == 1 and "No such file" in r.stderr
+
+
+def test_explain_says_what_is_spent(make_gate, model):  # noqa: F811
+    gate = ledgered(make_gate, model, epsilon=20)
+    assert "nothing that the ledger's file knows of" in explain(gate)
+    for i in range(3):
+        assert ask(gate, float(i)) == 200
+    read(gate, count=3)
+    assert "- epsilon 3 of 20 at 2" in explain(gate) and "17 left" in explain(gate)
