@@ -7,7 +7,7 @@ import pytest
 E2E = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e")
 sys.path.insert(0, E2E)
 import hammer  # noqa: E402
-import rig as rigs  # noqa: E402
+import fleet as rigs  # noqa: E402
 
 
 @pytest.fixture(scope="session")

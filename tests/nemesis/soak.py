@@ -8,7 +8,7 @@ import time
 
 import test_51_nemesis as nemesis
 from redis_servers import RedisServer
-from rig import Rule
+from fleet import Rule
 
 SECONDS = float(os.environ.get("NEMESIS_SECONDS", 60))
 SEED = int(os.environ.get("NEMESIS_SEED", time.time_ns() % 1_000_000))

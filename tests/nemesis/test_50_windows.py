@@ -5,11 +5,11 @@ import time
 import numpy as np
 import pytest
 
-import rig as rigs
+import fleet as rigs
 import windows
 from harness import SANITIZED, wait_for
 from redis_servers import redis_server  # noqa: F401 (a fixture)
-from rig import Rule
+from fleet import Rule
 
 CONNECTIONS = 64
 PATIENT = 0.5  # the machine is full: what is tested is the count
@@ -119,3 +119,17 @@ def test_bursts_around_the_turns_of_seconds(rig, redis_server, exact):  # noqa: 
     whole = rigs.joined(parts)
     check_clients(rule, whole)
     assert all(len(p.admitted) >= min(rule.rate, rule.burst) * 0.9 for p in parts)
+
+
+def test_hoarded_leases(rig, redis_server):  # noqa: F811
+    """Each gate is made to lease while the bucket refills; then all is asked for at once."""
+    rule = Rule(200, 80)
+    rig.start_gates(redis_server.url, rule, timeout=PATIENT)
+    parts = []
+    for _ in range(3):
+        for _ in range(3):
+            parts.append(rig.run(c=4, n=36, w=0))
+            rig.let_run(0.4)
+        parts.append(rig.run(c=CONNECTIONS // 2, s=0.15, w=0))
+    got = rigs.joined(parts).admitted
+    windows.assert_bound("hoarded", got.sent, got.received, got.gate, rule.rate, rule.bound)

@@ -4,10 +4,10 @@ import time
 
 import pytest
 
-import rig as rigs
+import fleet as rigs
 from harness import SANITIZED
 from redis_servers import redis_cluster, redis_server, sentinels  # noqa: F401 (fixtures)
-from rig import Rule
+from fleet import Rule
 
 RATE, BURST = 200, 40
 CALM = 0.6       # seconds of load before, and after, what happens

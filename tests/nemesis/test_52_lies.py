@@ -7,11 +7,11 @@ import time
 import pytest
 
 import fake_redis
-import rig as rigs
+import fleet as rigs
 from fake_redis import Meddler, says, says_and_waits
 from harness import SANITIZED, wait_for
 from redis_servers import RedisServer, redis_server  # noqa: F401 (a fixture)
-from rig import Rule
+from fleet import Rule
 
 LIE = 0.5           # seconds that each lasts
 LOST_MIN = 0.3      # seconds for which a lost store stays lost

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-import rig as rigs
+import fleet as rigs
 from harness import SANITIZED, wait_for
 from redis_servers import RedisServer
-from rig import Rule
+from fleet import Rule
 
 HOUR = 3600
 JUMPS = [HOUR, 0, -HOUR, 0]  # to so far from the truth: on, back, back, on

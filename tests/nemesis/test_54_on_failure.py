@@ -12,11 +12,11 @@ import pytest
 
 import fake_redis
 import load
-import rig as rigs
+import fleet as rigs
 from fake_redis import Meddler
 from harness import SANITIZED, read_answer, wait_for
 from redis_servers import redis_server  # noqa: F401 (a fixture)
-from rig import Rule
+from fleet import Rule
 
 MODES = {"local": {200, 429}, "closed": {503}, "open": {200}}
 WORKERS = 2

@@ -1,8 +1,8 @@
 """As many clients as there may be: what they cost Redis and the gate."""
-import rig as rigs
+import fleet as rigs
 from harness import SANITIZED
 from redis_servers import redis_server  # noqa: F401 (a fixture)
-from rig import Rule
+from fleet import Rule
 
 PER_KEY = 120         # bytes of Redis' memory, its own tables included
 GATE_GROWTH = 64 << 20
