@@ -132,7 +132,7 @@ def passes(link, _, reply):
 
 
 def torn(pieces):
-    """Each reply in two writes, torn at 1, 2, ... bytes in turn; pieces: a list to count them in."""
+    """Each reply in two writes, torn at 1, 2, ... bytes in turn; `pieces` counts them."""
     def play(link, _, reply):
         at = 1 + len(pieces) % max(len(reply) - 1, 1)
         pieces.append(at)

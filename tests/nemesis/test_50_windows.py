@@ -52,7 +52,8 @@ def test_the_checker_finds_counters_that_start_anew():
     gates = np.arange(100) % 3
     worst = windows.worst_window(at, at + 0.001, 50, 50)
     assert worst.excess > 40
-    with pytest.raises(AssertionError, match=r"(?s)more than allowed.*gate 2 admitted 33.*-- FLUSH"):
+    told = r"(?s)more than allowed.*gate 2 admitted 33.*-- FLUSH"
+    with pytest.raises(AssertionError, match=told):
         windows.assert_bound("rule", at, at + 0.001, gates, 50, 50, [(1.0, "FLUSHALL")])
     steady = np.arange(200) / 50
     windows.assert_bound("rule", steady, steady + 0.001, gates, 50, 1)

@@ -48,7 +48,8 @@ def check_alive(rule, decisions, start, end):
     """What is due goes on being admitted, but for a burst's worth of debt."""
     part = decisions.between(start, end)
     want = 0.9 * rule.rate * (end - start) - 2 * rule.burst
-    assert len(part.admitted) >= want, "%d admitted from %f to %f" % (len(part.admitted), start, end)
+    got = len(part.admitted)
+    assert got >= want, "%d admitted from %f to %f" % (got, start, end)
 
 
 def scenario(rig, rule, begin, end, what, bursts=0, goes_down=True, deadline=rigs.DEADLINE,

@@ -65,8 +65,8 @@ def history(what, worst, sent, received, gates, events=()):
         rows.append((sent[within[SHOWN]], "... %d more" % (len(within) - 2 * SHOWN)))
     else:
         shown = within
-    rows += [(sent[i], "gate %d, answered after %.3f ms" % (gates[i], 1e3 * (received[i] - sent[i])))
-             for i in shown]
+    took = 1e3 * (received - sent)
+    rows += [(sent[i], "gate %d, answered after %.3f ms" % (gates[i], took[i])) for i in shown]
     lines += ["  %+12.6f %s" % (at - worst.start, text) for at, text in sorted(rows)]
     return "\n".join(lines)
 
