@@ -183,10 +183,9 @@ static bool make_room(struct arena *arena, const struct output *o, struct room *
     room->spare = arena_new_array(arena, struct mask_rank, o->cols);
     room->values = arena_new_array(arena, double, o->cols);
     room->moved = arena_new_array(arena, double, o->cols);
-    if (o->classes != NULL)
-        room->classes = arena_new_array(arena, struct output_class, o->cols);
+    room->classes = arena_new_array(arena, struct output_class, o->cols);
     return room->rank != NULL && room->spare != NULL && room->values != NULL &&
-           room->moved != NULL && (o->classes == NULL || room->classes != NULL);
+           room->moved != NULL && room->classes != NULL;
 }
 
 /* A ranking's entries by class, as they stand in a tensor: then its ranks are a tensor's. */
