@@ -69,6 +69,10 @@ static void on_handshake(struct conn *c) {
         return;
     default:
         stats_count(c->worker->stats, COUNT_tls_handshake_failures);
+        /* Nobody is answered, but the operator sees who was not let in, and why. */
+        if (c->sock.fault != NULL)
+            access_log_refusal(&c->worker->log, c->worker->config,
+                               front_pseudonym(&c->peer.own, c->worker->config), 0, c->sock.fault);
         conn_close(c);
     }
 }

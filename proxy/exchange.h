@@ -35,7 +35,7 @@ struct exchange {
     struct client client;
     const struct codec *codec;
     struct call call;
-    const struct model *model; /* NULL for calls without one */
+    const struct model *model;   /* NULL for calls without one */
     const struct policy *policy; /* the one that applies */
     const struct policy *routed; /* the one that did at first, if a filter switched; else NULL */
     const struct upstream_conf *upstream;
@@ -63,6 +63,7 @@ struct exchange {
     const char *log_reason; /* static: for the log */
     const char *filter;     /* whose verdict ended it; NULL: nobody's */
     bool hang_up;           /* the connection ends with it */
+    bool bad_token;         /* 401 for a bearer token that does not hold */
     bool budgeted;          /* a budget was asked */
     double budget_share;    /* what is spent of it */
 };

@@ -127,7 +127,7 @@ static uint32_t challenges(struct exchange *ex, struct header out[BY_COUNT]) {
         if (conf->order[i] == BY_API_KEY)
             value = arena_printf(ex->arena, "ApiKey header=\"%.*s\"", (int)name.len, name.at);
         else if (conf->order[i] == BY_JWT && conf->jwt->bearer)
-            value = BYTES_LITERAL("Bearer");
+            value = bytes_str(ex->bad_token ? "Bearer error=\"invalid_token\"" : "Bearer");
         if (value.at != NULL)
             out[count++] = (struct header){BYTES_LITERAL("WWW-Authenticate"), value};
     }

@@ -3,9 +3,13 @@
 #include "exchange.h"
 #include "identity.h"
 
-static enum next unauthenticated(struct exchange *ex, const char *reason) {
+/* The client is told the class, the log which check failed. */
+static enum next unauthenticated(struct exchange *ex, const struct identity_refusal *why) {
     stats_count(ex->worker->stats, COUNT_unauthenticated);
-    return exchange_refuse(ex, 401, reason);
+    ex->bad_token = why->token;
+    enum next n = exchange_refuse(ex, 401, why->said);
+    ex->log_reason = why->logged;
+    return n;
 }
 
 enum next step_identify(struct exchange *ex) {
@@ -18,20 +22,20 @@ enum next step_identify(struct exchange *ex) {
                                  .marks = &ex->worker->marks,
                                  .arena = ex->arena,
                                  .now_s = clock_wall_us() / SECONDS(1)};
-    const char *reason = NULL;
+    struct identity_refusal why = {.said = NULL};
     /* Until a credential proves otherwise, and in the log of a refusal, the address is who asks. */
     ex->client = (struct client){.pseudonym = address, .key = address, .address = address};
-    ex->hang_up = !identity_certificate(&r, &reason);
+    ex->hang_up = !identity_certificate(&r, &why);
     if (ex->hang_up)
-        return unauthenticated(ex, reason);
-    switch (identity_establish(&r, &ex->client, &reason)) {
+        return unauthenticated(ex, &why);
+    switch (identity_establish(&r, &ex->client, &why)) {
     case IDENTITY_PROVEN:
         ex->client.address = address;
         return NEXT_MORE;
     case IDENTITY_FAULT:
         return exchange_refuse(ex, 503, "out of memory");
     default:
-        return unauthenticated(ex, reason);
+        return unauthenticated(ex, &why);
     }
 }
 

@@ -11,14 +11,14 @@ const struct identity_method identity_methods[BY_COUNT] = {
 };
 
 enum identity_status identity_establish(const struct identity_request *r, struct client *out,
-                                        const char **reason) {
+                                        struct identity_refusal *why) {
     const struct clients_conf *conf = &r->config->clients;
     for (uint32_t i = 0; i < conf->order_count; i++) {
-        enum identity_status s = identity_methods[conf->order[i]].prove(r, out, reason);
+        enum identity_status s = identity_methods[conf->order[i]].prove(r, out, why);
         if (s != IDENTITY_ABSENT)
             return s;
     }
-    *reason = conf->wanted.at;
+    *why = (struct identity_refusal){.said = conf->wanted.at, .logged = conf->wanted.at};
     return IDENTITY_REFUSED;
 }
 

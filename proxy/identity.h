@@ -15,8 +15,16 @@
 enum identity_status {
     IDENTITY_ABSENT,  /* no credential of this kind: the next way is asked */
     IDENTITY_PROVEN,  /* *out is who asks */
-    IDENTITY_REFUSED, /* there is one and it does not hold: 401 with *reason */
+    IDENTITY_REFUSED, /* there is one and it does not hold: 401, *why is set */
     IDENTITY_FAULT,   /* out of memory: 503 */
+};
+
+/* Why not; static texts. */
+struct identity_refusal {
+    const char
+        *said; /* to the client: the class ("invalid token") and nothing that helps to forge */
+    const char *logged; /* to the operator: which check failed ("token: wrong audience") */
+    bool token;         /* it is a bearer token that does not hold */
 };
 
 struct tls_peer; /* tls.h: what the client's certificate says; NULL: none was shown */
@@ -34,10 +42,9 @@ struct identity_request {
 };
 
 /* out->address is filled in by the caller.  Everything else that out points to lives as long as
- * the configuration, the connection's memory of it, or the arena.  reason: static, the class of
- * what is wrong and nothing that helps to forge ("invalid token", not which check failed). */
+ * the configuration, the connection's memory of it, or the arena. */
 typedef enum identity_status identity_fn(const struct identity_request *, struct client *out,
-                                         const char **reason);
+                                         struct identity_refusal *why);
 
 struct identity_method {
     const char *name; /* the word of `clients.identify` */
@@ -49,7 +56,7 @@ extern const struct identity_method identity_methods[BY_COUNT]; /* by enum ident
 
 /* Asks the ways of `clients.identify` in their order: PROVEN, REFUSED or FAULT. */
 enum identity_status identity_establish(const struct identity_request *, struct client *out,
-                                        const char **reason);
+                                        struct identity_refusal *why);
 
 /* Pseudonym of the address that the query comes from: the peer's, or what a trusted proxy says of
  * it.  Good until the next call for this peer. */
@@ -59,7 +66,7 @@ struct bytes identity_client_address(struct peer_name *, const struct config *,
 /* The certificate that the connection was opened with goes into r->certificate, if it still holds
  * under the configuration of this request, and if that asks for certificates at all.  False: it
  * does not hold, or one is needed and there is none; the connection is of no more use. */
-MUST bool identity_certificate(struct identity_request *r, const char **reason);
+MUST bool identity_certificate(struct identity_request *r, struct identity_refusal *why);
 
 /* What a way found of a credential is kept in the connection, so that the next request with the
  * same one costs a keyed hash.  The mark stands for the credential's bytes, the configuration's

@@ -17,8 +17,8 @@ struct bytes identity_client_address(struct peer_name *peer, const struct config
 }
 
 enum identity_status identity_address(const struct identity_request *r, struct client *out,
-                                      const char **reason) {
-    (void)reason;
+                                      struct identity_refusal *why) {
+    (void)why;
     *out = (struct client){.pseudonym = r->address, .key = r->address};
     return IDENTITY_PROVEN;
 }

@@ -2,19 +2,22 @@
 #include "identity.h"
 
 enum identity_status identity_api_key(const struct identity_request *r, struct client *out,
-                                      const char **reason) {
+                                      struct identity_refusal *why) {
     const char *header = r->config->clients.key_header.at;
     struct bytes secret;
     if (!message_header(r->message, header, &secret)) {
         /* A key that is there twice is no absent key. */
-        *reason = "more than one API key";
+        *why = (struct identity_refusal){.said = "more than one API key",
+                                         .logged = "key: more than one"};
         return message_has(r->message, header) ? IDENTITY_REFUSED : IDENTITY_ABSENT;
     }
     if (identity_recall(r, BY_API_KEY, secret, out))
         return IDENTITY_PROVEN;
     const struct api_key *key = config_api_key(r->config, secret, r->now_s);
     if (key == NULL) {
-        *reason = "unknown API key";
+        bool ended = config_api_key(r->config, secret, 0) != NULL;
+        *why = (struct identity_refusal){.said = "unknown API key",
+                                         .logged = ended ? "key: ended" : "key: unknown"};
         return IDENTITY_REFUSED;
     }
     *out = key->client;

@@ -24,11 +24,14 @@ static enum identity_status behind_scheme(struct bytes value, struct bytes *out)
 }
 
 /* PROVEN: *out may be a token. */
-static enum identity_status find_token(const struct identity_request *r, struct bytes *out) {
+static enum identity_status find_token(const struct identity_request *r, struct bytes *out,
+                                       struct identity_refusal *why) {
     const struct jwt_conf *conf = r->config->clients.jwt;
+    why->logged = "token: more than one";
     /* A token that is there twice is no absent token. */
     if (!message_header(r->message, conf->header.at, out))
         return message_has(r->message, conf->header.at) ? IDENTITY_REFUSED : IDENTITY_ABSENT;
+    why->logged = "token: none behind Bearer";
     return conf->bearer ? behind_scheme(*out, out) : IDENTITY_PROVEN;
 }
 
@@ -42,11 +45,11 @@ static enum identity_status name_client(const struct identity_request *r,
 }
 
 enum identity_status identity_jwt(const struct identity_request *r, struct client *out,
-                                  const char **reason) {
-    struct jwt_claims claims = {0};
+                                  struct identity_refusal *why) {
+    struct jwt_claims claims = {.why = NULL};
     struct bytes token = {NULL, 0};
-    enum identity_status found = find_token(r, &token);
-    *reason = "invalid token";
+    *why = (struct identity_refusal){.said = "invalid token", .token = true};
+    enum identity_status found = find_token(r, &token, why);
     if (found != IDENTITY_PROVEN)
         return found;
     if (identity_recall(r, BY_JWT, token, out))
@@ -56,11 +59,13 @@ enum identity_status identity_jwt(const struct identity_request *r, struct clien
         found = name_client(r, &claims, out);
         break;
     case JWT_EXPIRED:
-        *reason = "expired token";
+        why->said = "expired token";
+        why->logged = claims.why;
         return IDENTITY_REFUSED;
     case JWT_NO_MEMORY:
         return IDENTITY_FAULT;
     default:
+        why->logged = claims.why;
         return IDENTITY_REFUSED;
     }
     if (found == IDENTITY_PROVEN)

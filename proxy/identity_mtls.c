@@ -12,30 +12,36 @@ static bool is_verified(const struct identity_request *r) {
            r->now_s - p->verified_s < CERTIFICATE_RECHECK / SECONDS(1);
 }
 
-static bool holds(const struct identity_request *r, struct tls_context *context) {
+/* NULL: it does. */
+static const char *what_fails(const struct identity_request *r, struct tls_context *context) {
     struct peer_name *p = r->peer;
-    if (r->now_s < p->certificate->not_before_s || r->now_s > p->certificate->not_after_s)
-        return false;
+    if (r->now_s < p->certificate->not_before_s)
+        return "certificate: not yet good";
+    if (r->now_s > p->certificate->not_after_s)
+        return "certificate: expired";
     if (is_verified(r))
-        return true;
-    if (!sock_peer_holds(p->sock, context))
-        return false;
+        return NULL;
+    const char *fault = sock_peer_fault(p->sock, context);
+    if (fault != NULL)
+        return fault;
     p->verified_under = r->config->serial;
     p->verified_s = r->now_s;
-    return true;
+    return NULL;
 }
 
-bool identity_certificate(struct identity_request *r, const char **reason) {
+bool identity_certificate(struct identity_request *r, struct identity_refusal *why) {
     const struct listener_conf *l =
         r->peer->listener >= 0 ? &r->config->listeners[r->peer->listener] : NULL;
     if (l == NULL || l->context == NULL || l->tls.client_ca.len == 0)
         return true;
     if (r->peer->certificate == NULL) {
-        *reason = "a client certificate is needed";
+        *why = (struct identity_refusal){.said = "a client certificate is needed",
+                                         .logged = "certificate: none"};
         return l->tls.client_certificate == CERTIFICATE_OPTIONAL;
     }
-    *reason = "the client certificate does not hold any more";
-    if (!holds(r, l->context))
+    *why = (struct identity_refusal){.said = "the client certificate does not hold any more",
+                                     .logged = what_fails(r, l->context)};
+    if (why->logged != NULL)
         return false;
     r->certificate = r->peer->certificate;
     return true;
@@ -57,20 +63,28 @@ static bool is_listed(const struct mtls_conf *conf, struct bytes name) {
 }
 
 /* One name and no other of its kind, which the policy lets in; one value to choose the tier by, or
- * none.  Of several, which one counts would be the certificate's order. */
-static bool names_client(const struct mtls_conf *conf, const struct tls_peer *p) {
-    return p->values[conf->name].text.len > 0 && is_listed(conf, p->values[conf->name].text) &&
-           (conf->tier_count == 0 || p->values[conf->tier_by].count == 0 ||
-            p->values[conf->tier_by].text.len > 0);
+ * none.  Of several, which one counts would be the certificate's order.  NULL: so it is. */
+static const char *what_is_amiss(const struct mtls_conf *conf, const struct tls_peer *p) {
+    const struct tls_value *name = &p->values[conf->name], *tier = &p->values[conf->tier_by];
+    if (name->text.len == 0)
+        return name->count == 0  ? "certificate: no name"
+               : name->count > 1 ? "certificate: several names"
+                                 : "certificate: a name that cannot be one";
+    if (!is_listed(conf, name->text))
+        return "certificate: name not in match";
+    if (conf->tier_count > 0 && tier->count > 0 && tier->text.len == 0)
+        return "certificate: no one value for the tier";
+    return NULL;
 }
 
 enum identity_status identity_mtls(const struct identity_request *r, struct client *out,
-                                   const char **reason) {
+                                   struct identity_refusal *why) {
     const struct mtls_conf *conf = r->config->clients.mtls;
     if (r->certificate == NULL)
         return IDENTITY_ABSENT;
-    *reason = "the client certificate names no client";
-    if (!names_client(conf, r->certificate))
+    *why = (struct identity_refusal){.said = "the client certificate names no client",
+                                     .logged = what_is_amiss(conf, r->certificate)};
+    if (why->logged != NULL)
         return IDENTITY_REFUSED;
     struct bytes name = r->certificate->values[conf->name].text;
     if (identity_recall(r, BY_MTLS, name, out))

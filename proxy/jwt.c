@@ -11,6 +11,11 @@ struct parts {
     struct bytes signed_text;                /* header.payload */
 };
 
+static enum jwt_status invalid(struct jwt_claims *out, const char *why) {
+    out->why = why;
+    return JWT_INVALID;
+}
+
 /* ---- base64url ---- */
 
 static int sextet(char c) {
@@ -131,33 +136,46 @@ static bool algorithm_of(const struct jwt_conf *conf, const json_t *header,
 }
 
 /* Against the key that the token names and no other; if it names none, against those of its
- * algorithm. */
-static bool is_signed(const struct jwt_conf *conf, enum sign_algorithm algorithm, const json_t *kid,
-                      const struct parts *parts, struct bytes signature) {
+ * algorithm.  NULL: it holds. */
+static const char *check_keys(const struct jwt_conf *conf, enum sign_algorithm algorithm,
+                              const json_t *kid, const struct parts *parts,
+                              struct bytes signature) {
     unsigned tries = 0;
     for (uint32_t i = 0; i < conf->key_count && tries < JWT_TRIES_MAX; i++) {
         const struct jwk *k = &conf->keys[i];
         if (k->algorithm != algorithm || (kid != NULL && !bytes_eq(k->kid, text_of(kid))))
             continue;
         if (sign_verify(k->key, parts->signed_text, signature))
-            return true;
+            return NULL;
         tries++;
     }
-    return false;
+    return tries > 0 ? "token: wrong signature" : "token: no such key";
+}
+
+/* NULL: the token is signed by a key of ours. */
+static const char *check_header(const struct jwt_conf *conf, const json_t *header,
+                                const struct parts *parts, struct bytes signature) {
+    enum sign_algorithm algorithm;
+    const json_t *kid = json_object_get(header, "kid");
+    if (kid != NULL && json_string_length(kid) == 0)
+        return "token: kid is no text";
+    if (!is_right_type(header))
+        return "token: of another type";
+    if (brings_what_we_refuse(header))
+        return "token: brings a key or an extension";
+    if (!algorithm_of(conf, header, &algorithm))
+        return "token: algorithm not taken";
+    return check_keys(conf, algorithm, kid, parts, signature);
 }
 
 static enum jwt_status check_signature(const struct jwt_conf *conf, struct arena *arena,
-                                       const struct parts *parts) {
-    enum sign_algorithm algorithm;
+                                       const struct parts *parts, struct jwt_claims *out) {
     json_t *header;
     enum jwt_status s = read_object(arena, parts->header, JWT_HEADER_MAX, &header);
     struct bytes signature = jwt_base64url(arena, parts->signature);
-    const json_t *kid = json_object_get(header, "kid");
-    bool named = kid == NULL || (json_is_string(kid) && json_string_length(kid) > 0);
-    if (s == JWT_GOOD &&
-        (signature.at == NULL || !named || !is_right_type(header) ||
-         brings_what_we_refuse(header) || !algorithm_of(conf, header, &algorithm) ||
-         !is_signed(conf, algorithm, kid, parts, signature)))
+    if (signature.at == NULL || s == JWT_INVALID)
+        s = invalid(out, "token: malformed");
+    if (s == JWT_GOOD && (out->why = check_header(conf, header, parts, signature)) != NULL)
         s = JWT_INVALID;
     json_decref(header);
     return s;
@@ -198,7 +216,7 @@ static enum jwt_status check_dates(const struct jwt_conf *conf, const json_t *cl
     struct date exp, nbf, iat;
     if (!read_date(claims, "exp", &exp) || !read_date(claims, "nbf", &nbf) ||
         !read_date(claims, "iat", &iat) || !exp.given || (conf->max_age_s > 0 && !iat.given))
-        return JWT_INVALID;
+        return invalid(out, "token: a date is missing or is none");
     uint64_t from = nbf.high > iat.high ? nbf.high : iat.high;
     uint64_t end = exp.low + conf->leeway_s; /* the first second that is too late */
     uint64_t old = iat.low + conf->max_age_s + conf->leeway_s + 1;
@@ -207,7 +225,8 @@ static enum jwt_status check_dates(const struct jwt_conf *conf, const json_t *cl
     out->not_before_s = less(from, conf->leeway_s);
     out->not_after_s = less(end, 1);
     if (now_s < out->not_before_s)
-        return JWT_INVALID;
+        return invalid(out, "token: not yet good");
+    out->why = now_s < end ? NULL : "token: expired";
     return now_s < end ? JWT_GOOD : JWT_EXPIRED;
 }
 
@@ -257,10 +276,16 @@ static enum jwt_status check_claims(const struct jwt_conf *conf, struct arena *a
                                     const json_t *claims, uint64_t now_s, struct jwt_claims *out) {
     const json_t *iss = json_object_get(claims, "iss"), *aud = json_object_get(claims, "aud");
     struct bytes subject = text_of(json_object_getn(claims, conf->subject.at, conf->subject.len));
-    if (!json_is_string(iss) || !bytes_eq(text_of(iss), conf->issuer) || !is_text_or_list(aud) ||
-        !is_or_holds(aud, conf->audience) || !is_subject(subject) ||
-        !choose_tier(conf, claims, &out->tier) || json_object_get(claims, "cnf") != NULL)
-        return JWT_INVALID;
+    if (!json_is_string(iss) || !bytes_eq(text_of(iss), conf->issuer))
+        return invalid(out, "token: wrong issuer");
+    if (!is_text_or_list(aud) || !is_or_holds(aud, conf->audience))
+        return invalid(out, "token: wrong audience");
+    if (!is_subject(subject))
+        return invalid(out, "token: names no client");
+    if (!choose_tier(conf, claims, &out->tier))
+        return invalid(out, "token: the tier is no text");
+    if (json_object_get(claims, "cnf") != NULL)
+        return invalid(out, "token: bound to a key");
     enum jwt_status s = check_dates(conf, claims, now_s, out);
     if (s == JWT_GOOD && (out->subject = arena_copy(arena, subject)).at == NULL)
         s = JWT_NO_MEMORY;
@@ -271,12 +296,15 @@ enum jwt_status jwt_check(const struct jwt_conf *conf, struct arena *arena, stru
                           uint64_t now_s, struct jwt_claims *out) {
     struct parts parts;
     json_t *claims = NULL;
+    out->why = NULL;
     if (!split(token, &parts))
-        return JWT_INVALID;
-    enum jwt_status s = check_signature(conf, arena, &parts);
+        return invalid(out, "token: malformed");
+    enum jwt_status s = check_signature(conf, arena, &parts, out);
     /* Nothing of the claims is read before the signature holds. */
     if (s == JWT_GOOD)
         s = read_object(arena, parts.payload, JWT_BYTES_MAX, &claims);
+    if (s == JWT_INVALID && out->why == NULL)
+        out->why = "token: malformed";
     if (s == JWT_GOOD)
         s = check_claims(conf, arena, claims, now_s, out);
     json_decref(claims);

@@ -60,12 +60,13 @@ enum jwt_status {
 };
 
 struct jwt_claims {
-    struct bytes subject;               /* in the arena */
-    struct bytes tier;                  /* conf's; empty: none */
+    const char *why;      /* INVALID, EXPIRED: which check failed; static, for a log */
+    struct bytes subject; /* in the arena */
+    struct bytes tier;    /* conf's; empty: none */
     uint64_t not_before_s, not_after_s; /* first and last second at which it is good */
 };
 
-/* *out is set when GOOD. */
+/* *out is set when GOOD, its `why` when INVALID or EXPIRED. */
 enum jwt_status jwt_check(const struct jwt_conf *conf, struct arena *arena, struct bytes token,
                           uint64_t now_s, struct jwt_claims *out);
 

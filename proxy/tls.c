@@ -155,6 +155,8 @@ static enum io_status status_of(struct sock *s, int result) {
 enum io_status sock_handshake(struct sock *s) {
     ERR_clear_error();
     int r = SSL_do_handshake(ssl_of(s->tls));
+    if (r != 1)
+        s->fault = tls_handshake_fault(ssl_of(s->tls));
     return r == 1 ? IO_OK : status_of(s, r);
 }
 

@@ -42,8 +42,9 @@ enum io_status {
 /* A stream: plain or TLS over fd. */
 struct sock {
     int fd;
-    struct tls *tls;  /* NULL: plain */
-    bool wants_write; /* TLS: the last IO_AGAIN waits for writable */
+    struct tls *tls;   /* NULL: plain */
+    bool wants_write;  /* TLS: the last IO_AGAIN waits for writable */
+    const char *fault; /* the handshake failed for the client's certificate: static, for a log */
 };
 
 /* Starts TLS on s.  name: what the server's certificate must be for (client side only). */
@@ -74,8 +75,9 @@ struct tls_peer {
 MUST bool sock_peer(const struct sock *s, struct tls_peer **out);
 void tls_peer_free(struct tls_peer *p);
 
-/* Would the certificate that s showed be accepted now, by a context that may be newer? */
-bool sock_peer_holds(const struct sock *s, struct tls_context *c);
+/* Would the certificate that s showed be accepted now, by a context that may be newer?  NULL: yes;
+ * otherwise static text, for a log, of what is wrong ("certificate: revoked"). */
+const char *sock_peer_fault(const struct sock *s, struct tls_context *c);
 
 /* Bytes were already read from the socket but not by the caller: read on before waiting. */
 bool sock_pending(const struct sock *s);

@@ -30,9 +30,49 @@ bool tls_check_revocation(SSL_CTX *ctx, struct bytes file) {
            X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL) == 1;
 }
 
+static const char *fault_of(long error) {
+    static const struct {
+        int error;
+        const char *fault;
+    } faults[] = {
+        {X509_V_ERR_CERT_REVOKED, "certificate: revoked"},
+        {X509_V_ERR_CERT_HAS_EXPIRED, "certificate: expired"},
+        {X509_V_ERR_CERT_NOT_YET_VALID, "certificate: not yet good"},
+        {X509_V_ERR_UNABLE_TO_GET_CRL, "certificate: no revocation list of its authority"},
+        {X509_V_ERR_CRL_HAS_EXPIRED, "certificate: the revocation list has ended"},
+        {X509_V_ERR_CRL_NOT_YET_VALID, "certificate: the revocation list is not yet good"},
+        {X509_V_ERR_CRL_SIGNATURE_FAILURE, "certificate: the revocation list is forged"},
+        {X509_V_ERR_INVALID_PURPOSE, "certificate: not for clients"},
+        {X509_V_ERR_CERT_CHAIN_TOO_LONG, "certificate: chain too long"},
+        {X509_V_ERR_EE_KEY_TOO_SMALL, "certificate: weak key"},
+        {X509_V_ERR_CA_KEY_TOO_SMALL, "certificate: weak key"},
+        {X509_V_ERR_CA_MD_TOO_WEAK, "certificate: weak hash"},
+        {X509_V_ERR_CERT_SIGNATURE_FAILURE, "certificate: forged"},
+        {X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, "certificate: unknown authority"},
+        {X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY, "certificate: unknown authority"},
+        {X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE, "certificate: unknown authority"},
+        {X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN, "certificate: unknown authority"},
+        {X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT, "certificate: unknown authority"},
+    };
+    for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
+        if (faults[i].error == error)
+            return faults[i].fault;
+    return "certificate: does not hold";
+}
+
+const char *tls_handshake_fault(const SSL *ssl) {
+    long error = SSL_get_verify_result(ssl);
+    if (error != X509_V_OK)
+        return fault_of(error);
+    return ERR_GET_REASON(ERR_peek_error()) == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE
+               ? "certificate: none"
+               : NULL;
+}
+
 /* The same as in a handshake: ssl_verify_cert_chain() of OpenSSL, with the newer context. */
-static bool chain_holds(SSL *ssl, SSL_CTX *ctx, X509 *leaf) {
+static const char *chain_fault(SSL *ssl, SSL_CTX *ctx, X509 *leaf) {
     X509_STORE_CTX *v = X509_STORE_CTX_new();
+    const char *fault = NULL;
     bool ok = v != NULL && X509_STORE_CTX_init(v, SSL_CTX_get_cert_store(ctx), leaf,
                                                SSL_get_peer_cert_chain(ssl)) == 1;
     if (ok) {
@@ -42,14 +82,16 @@ static bool chain_holds(SSL *ssl, SSL_CTX *ctx, X509 *leaf) {
              X509_VERIFY_PARAM_set1(param, SSL_CTX_get0_param(ctx)) == 1 &&
              X509_verify_cert(v) == 1;
     }
+    if (!ok)
+        fault = fault_of(v != NULL ? X509_STORE_CTX_get_error(v) : X509_V_ERR_OUT_OF_MEM);
     X509_STORE_CTX_free(v);
     ERR_clear_error();
-    return ok;
+    return fault;
 }
 
-bool sock_peer_holds(const struct sock *s, struct tls_context *c) {
+const char *sock_peer_fault(const struct sock *s, struct tls_context *c) {
     X509 *leaf = SSL_get0_peer_certificate(ssl_of(s->tls));
-    return leaf != NULL && chain_holds(ssl_of(s->tls), ctx_of(c), leaf);
+    return leaf != NULL ? chain_fault(ssl_of(s->tls), ctx_of(c), leaf) : "certificate: none";
 }
 
 /* ---- What it says ---- */

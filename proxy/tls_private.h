@@ -22,4 +22,7 @@ MUST bool tls_ask_clients(SSL_CTX *ctx, const struct tls_server_files *files);
  * list of each authority.  False: the file holds none. */
 MUST bool tls_check_revocation(SSL_CTX *ctx, struct bytes file);
 
+/* What was wrong with the client's certificate, if that ended the handshake; else NULL. */
+const char *tls_handshake_fault(const SSL *ssl);
+
 #endif

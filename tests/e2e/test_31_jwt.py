@@ -194,7 +194,33 @@ def refused(gate, headers, said="invalid token"):
     """Whether the gate says this, and nothing more, with 401."""
     status, answer, out = infer(gate, headers)
     return (status == 401 and answer == {"error": said} and
-            out.get_all("WWW-Authenticate")[0] == "Bearer")
+            out.get_all("WWW-Authenticate")[0] == 'Bearer error="invalid_token"')
+
+
+def test_nothing_shown_is_no_invalid_token(shared):
+    for headers in ({}, {"Authorization": "Basic YTpi"}, {"X-API-Key": "x" * 32}):
+        status, _, out = infer(shared, headers)
+        assert (status, out.get_all("WWW-Authenticate")[0]) == (401, "Bearer")
+
+
+def test_the_log_says_which_check_failed(shared):
+    reasons = {
+        "malformed": "abc", "algorithm not taken": ED.token(header={"alg": "none"}),
+        "of another type": ED.token(header={"typ": "logout+jwt"}),
+        "brings a key or an extension": ED.token(header={"jku": "http://127.0.0.1/"}),
+        "kid is no text": ED.token(header={"kid": 1}), "no such key": ED.token(header={"kid": "x"}),
+        "wrong signature": OTHERS["EdDSA"].token(), "wrong issuer": ED.token(iss="x"),
+        "wrong audience": ED.token(aud="x"), "names no client": ED.token(""),
+        "not yet good": ED.token(nbf=NOW + 3000), "expired": ED.token(exp=NOW - 3000),
+        "a date is missing or is none": ED.token(exp=None), "bound to a key": ED.token(cnf={}),
+        "the tier is no text": ED.token(plan=1),
+    }
+    for reason, token in reasons.items():
+        before = len(shared.log_lines())
+        said = "expired token" if reason == "expired" else "invalid token"
+        assert refused(shared, bearer(token), said)
+        wait_for(lambda: len(shared.log_lines()) > before, "it is in the log")
+        assert shared.log_lines()[-1]["reason"] == "token: " + reason
 
 
 def test_bad_tokens(shared):

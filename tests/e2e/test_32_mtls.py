@@ -170,9 +170,13 @@ def test_a_certificate_names_the_client(gate, server, clients, version):
     assert (line["status"], line["client"]) == (200, pseudonym(gate, "spiffe://corp/a"))
 
 
+FAULTS = {"none": "none", "expired": "expired", "wrong authority": "unknown authority",
+          "self-signed": "unknown authority", "wrong usage": "not for clients",
+          "revoked": "revoked", "weak key": "weak key", "too long a chain": "chain too long"}
+
+
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("case", ["none", "expired", "wrong authority", "self-signed",
-                                  "wrong usage", "revoked", "weak key", "too long a chain"])
+@pytest.mark.parametrize("case", FAULTS)
 def test_what_does_not_hold_gets_no_byte_through(gate, echo, server, clients, tmp_path, case,
                                                  version):
     other = Clients(tmp_path / "other")
@@ -195,7 +199,10 @@ def test_what_does_not_hold_gets_no_byte_through(gate, echo, server, clients, tm
     before = len(echo.received), gate.metric("tls_handshake_failures_total"), len(gate.log_lines())
     assert ask(gate, client) is None
     wait_for(lambda: gate.metric("tls_handshake_failures_total") > before[1], "it is counted")
-    assert len(echo.received) == before[0] and len(gate.log_lines()) == before[2]
+    wait_for(lambda: len(gate.log_lines()) > before[2], "it is in the log")
+    line = gate.log_lines()[before[2]]
+    assert (line["status"], line["reason"]) == (0, "certificate: " + FAULTS[case])
+    assert len(echo.received) == before[0] and len(gate.log_lines()) == before[2] + 1
 
 
 def long_chain(clients, folder):

@@ -62,7 +62,7 @@ static int forget(void **state) {
 
 /* A request with up to two header lines of that name. */
 static enum identity_status ask(const char *name, const char *first, const char *second,
-                                uint64_t now_s, struct client *out, const char **reason) {
+                                uint64_t now_s, struct client *out, struct identity_refusal *why) {
     struct header headers[] = {{BYTES_LITERAL("Host"), BYTES_LITERAL("x")},
                                {bytes_str(name), bytes_str(first)},
                                {bytes_str(name), bytes_str(second)}};
@@ -74,8 +74,8 @@ static enum identity_status ask(const char *name, const char *first, const char 
                                        .arena = arena,
                                        .now_s = now_s};
     arena_reset(arena);
-    *reason = NULL;
-    return identity_jwt(&r, out, reason);
+    *why = (struct identity_refusal){.said = NULL};
+    return identity_jwt(&r, out, why);
 }
 
 static const struct {
@@ -110,10 +110,11 @@ static void test_forms_of_the_header(void **state) {
     for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
         char value[4000];
         struct client who;
-        const char *reason;
+        struct identity_refusal why;
         snprintf(value, sizeof(value), "%s%s%s", forms[i].before, good, forms[i].after);
-        enum identity_status s = ask(forms[i].name, value, NULL, NOW, &who, &reason);
-        if (s != forms[i].want || (s == IDENTITY_REFUSED && strcmp(reason, "invalid token") != 0)) {
+        enum identity_status s = ask(forms[i].name, value, NULL, NOW, &who, &why);
+        if (s != forms[i].want ||
+            (s == IDENTITY_REFUSED && strcmp(why.said, "invalid token") != 0)) {
             print_error("%s: %s: %d\n", forms[i].name, value, (int)s);
             wrong++;
         }
@@ -123,45 +124,44 @@ static void test_forms_of_the_header(void **state) {
 
 static void test_empty_and_twice(void **state) {
     struct client who;
-    const char *reason;
+    struct identity_refusal why;
     char value[4000];
     (void)state;
     snprintf(value, sizeof(value), "Bearer %s", good);
-    assert_int_equal(ask("Authorization", NULL, NULL, NOW, &who, &reason), IDENTITY_ABSENT);
-    assert_int_equal(ask("Authorization", "", NULL, NOW, &who, &reason), IDENTITY_ABSENT);
-    assert_int_equal(ask("Authorization", "Bearer", NULL, NOW, &who, &reason), IDENTITY_REFUSED);
-    assert_int_equal(ask("Authorization", "Bearer ", NULL, NOW, &who, &reason), IDENTITY_REFUSED);
-    assert_int_equal(ask("Authorization", value, value, NOW, &who, &reason), IDENTITY_REFUSED);
-    assert_int_equal(ask("Authorization", "Basic x", value, NOW, &who, &reason), IDENTITY_REFUSED);
-    assert_int_equal(ask("Authorization", "Basic x", "Basic x", NOW, &who, &reason),
-                     IDENTITY_REFUSED);
+    assert_int_equal(ask("Authorization", NULL, NULL, NOW, &who, &why), IDENTITY_ABSENT);
+    assert_int_equal(ask("Authorization", "", NULL, NOW, &who, &why), IDENTITY_ABSENT);
+    assert_int_equal(ask("Authorization", "Bearer", NULL, NOW, &who, &why), IDENTITY_REFUSED);
+    assert_int_equal(ask("Authorization", "Bearer ", NULL, NOW, &who, &why), IDENTITY_REFUSED);
+    assert_int_equal(ask("Authorization", value, value, NOW, &who, &why), IDENTITY_REFUSED);
+    assert_int_equal(ask("Authorization", "Basic x", value, NOW, &who, &why), IDENTITY_REFUSED);
+    assert_int_equal(ask("Authorization", "Basic x", "Basic x", NOW, &who, &why), IDENTITY_REFUSED);
 }
 
 static void test_another_header_has_the_token_alone(void **state) {
     struct client who;
-    const char *reason;
+    struct identity_refusal why;
     char value[4000];
     (void)state;
     snprintf(value, sizeof(value), "Bearer %s", good);
     conf.header = BYTES_LITERAL("X-Token");
     conf.bearer = false;
-    assert_int_equal(ask("x-token", good, NULL, NOW, &who, &reason), IDENTITY_PROVEN);
-    assert_int_equal(ask("x-token", value, NULL, NOW, &who, &reason), IDENTITY_REFUSED);
-    assert_int_equal(ask("x-token", "", NULL, NOW, &who, &reason), IDENTITY_REFUSED);
-    assert_int_equal(ask("Authorization", value, NULL, NOW, &who, &reason), IDENTITY_ABSENT);
+    assert_int_equal(ask("x-token", good, NULL, NOW, &who, &why), IDENTITY_PROVEN);
+    assert_int_equal(ask("x-token", value, NULL, NOW, &who, &why), IDENTITY_REFUSED);
+    assert_int_equal(ask("x-token", "", NULL, NOW, &who, &why), IDENTITY_REFUSED);
+    assert_int_equal(ask("Authorization", value, NULL, NOW, &who, &why), IDENTITY_ABSENT);
     conf.header = BYTES_LITERAL("Authorization");
     conf.bearer = true;
 }
 
 static void test_who_it_is(void **state) {
     struct client who;
-    const char *reason;
+    struct identity_refusal why;
     char value[4000], name[PSEUDONYM_MAX];
     (void)state;
     config_pseudonym(&config, "jwt", BYTES_LITERAL("alice"), name);
     snprintf(value, sizeof(value), "Bearer %s", good);
     for (int i = 0; i < 2; i++) { /* the second time out of memory */
-        assert_int_equal(ask("Authorization", value, NULL, NOW, &who, &reason), IDENTITY_PROVEN);
+        assert_int_equal(ask("Authorization", value, NULL, NOW, &who, &why), IDENTITY_PROVEN);
         assert_true(bytes_is(who.pseudonym, name) && bytes_eq(who.key, who.pseudonym));
         assert_true(bytes_is(who.tier, "gold"));
     }
@@ -170,28 +170,28 @@ static void test_who_it_is(void **state) {
 /* A JWKS without keys shows whether a signature was checked. */
 static void test_what_is_remembered(void **state) {
     struct client who;
-    const char *reason;
+    struct identity_refusal why;
     char value[4000], other[4000], *bob;
     uint32_t keys = conf.key_count;
     (void)state;
     bob = token_of(BY_ED, "{'alg':'EdDSA'}", "{'iss':'i','aud':'a','sub':'bob','exp':1700000600}");
     snprintf(value, sizeof(value), "Bearer %s", good);
     snprintf(other, sizeof(other), "Bearer %s", bob);
-    assert_int_equal(ask("Authorization", value, NULL, NOW, &who, &reason), IDENTITY_PROVEN);
+    assert_int_equal(ask("Authorization", value, NULL, NOW, &who, &why), IDENTITY_PROVEN);
     conf.key_count = 0;
-    assert_int_equal(ask("Authorization", value, NULL, NOW, &who, &reason), IDENTITY_PROVEN);
-    assert_int_equal(ask("Authorization", value, NULL, NOW + 599, &who, &reason), IDENTITY_PROVEN);
+    assert_int_equal(ask("Authorization", value, NULL, NOW, &who, &why), IDENTITY_PROVEN);
+    assert_int_equal(ask("Authorization", value, NULL, NOW + 599, &who, &why), IDENTITY_PROVEN);
     /* Not another token, not beyond its end, not before its beginning. */
-    assert_int_equal(ask("Authorization", other, NULL, NOW, &who, &reason), IDENTITY_REFUSED);
-    assert_int_equal(ask("Authorization", value, NULL, NOW + 600, &who, &reason), IDENTITY_REFUSED);
-    assert_int_equal(ask("Authorization", value, NULL, NOW - 1, &who, &reason), IDENTITY_REFUSED);
+    assert_int_equal(ask("Authorization", other, NULL, NOW, &who, &why), IDENTITY_REFUSED);
+    assert_int_equal(ask("Authorization", value, NULL, NOW + 600, &who, &why), IDENTITY_REFUSED);
+    assert_int_equal(ask("Authorization", value, NULL, NOW - 1, &who, &why), IDENTITY_REFUSED);
     /* Not under another configuration: its keys may be others. */
     config.serial = 2;
-    assert_int_equal(ask("Authorization", value, NULL, NOW, &who, &reason), IDENTITY_REFUSED);
+    assert_int_equal(ask("Authorization", value, NULL, NOW, &who, &why), IDENTITY_REFUSED);
     config.serial = 1;
     conf.key_count = keys;
-    assert_int_equal(ask("Authorization", value, NULL, NOW + 600, &who, &reason), IDENTITY_REFUSED);
-    assert_string_equal(reason, "expired token");
+    assert_int_equal(ask("Authorization", value, NULL, NOW + 600, &who, &why), IDENTITY_REFUSED);
+    assert_string_equal(why.said, "expired token");
     free(bob);
 }
 

@@ -53,7 +53,11 @@ static int teardown(void **state) {
 static enum jwt_status check_at(const char *token, uint64_t now_s, struct jwt_claims *out) {
     *out = (struct jwt_claims){.not_before_s = 0};
     arena_reset(arena);
-    return jwt_check(&conf, arena, bytes_str(token), now_s, out);
+    enum jwt_status s = jwt_check(&conf, arena, bytes_str(token), now_s, out);
+    /* The operator is told which check failed, whatever it was. */
+    assert_int_equal(s == JWT_INVALID || s == JWT_EXPIRED,
+                     out->why != NULL && strncmp(out->why, "token: ", 7) == 0);
+    return s;
 }
 
 static enum jwt_status check(const char *token) {
