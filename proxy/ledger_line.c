@@ -102,7 +102,7 @@ static bool read_said(struct bytes body, struct ledger_said *out) {
 
 const char *ledger_read(const struct ledger_chain *c, struct bytes line, struct ledger_said *out) {
     char expected[SHA256_HEX];
-    if (line.len <= TAIL || line.at[line.len - 1] != '}')
+    if (line.len <= TAIL || memcmp(line.at + line.len - 2, "\"}", 2) != 0)
         return "no line of a ledger";
     struct bytes body = bytes_of(line.at, line.len - TAIL),
                  tail = bytes_skip(line, line.len - TAIL);
