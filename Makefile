@@ -3,6 +3,7 @@
 #   make            build/querygate            make test      install, build, run every test
 #   make demo       a real model, gated        make bench     beside nginx, HAProxy, nginx+Lua
 #   make fuzz       libFuzzer, FUZZ_SECONDS each target        make attacks   the attack suite, whole
+#   make privacy-table   the tables of deploy/privacy.md, measured anew
 #   make nemesis    three gates while Redis is broken at random, for SECONDS
 #   make lint       format, clang-tidy, layers                make format    apply clang-format
 #   make install    PREFIX=/usr/local, DESTDIR=                make clean     away with build/
@@ -119,7 +120,7 @@ test-tools: $(TOOLS) $(OUT)/bench/stub $(OUT)/bench/redis_probe
 THREADED := $(patsubst tests/unit/%.c,$(OUT)/unit/%,$(shell grep -l 'pthread_create' $(wildcard tests/unit/test_*.c) /dev/null))
 threaded: $(THREADED)
 
-.PHONY: test demo attacks nemesis bench lint format fuzz install clean
+.PHONY: test demo attacks privacy-table nemesis bench lint format fuzz install clean
 test:
 	@deploy/install-deps build test
 	@$(SUBMAKE) SAN= binary unit test-tools
@@ -137,6 +138,11 @@ attacks:
 	@deploy/install-deps build test
 	@$(SUBMAKE) SAN= binary
 	@QUERYGATE_BIN=$(abspath $(BUILD)/querygate) $(PYTHON) -m pytest -p no:cacheprovider -q -rA tests/attacks
+
+privacy-table:
+	@deploy/install-deps build test
+	@$(SUBMAKE) SAN= binary
+	@QUERYGATE_BIN=$(abspath $(BUILD)/querygate) $(PYTHON) tests/attacks/privacy_table.py deploy/privacy.md
 
 SECONDS ?= 1800
 nemesis:

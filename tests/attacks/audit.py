@@ -22,7 +22,8 @@ def p_value(right, guesses, epsilon, delta=0.0, canaries=None):
     q = 1 / (1 + math.exp(-epsilon))
     chance = float(binom.sf(right - 1, guesses, q))
     if delta > 0 and right > 0:
-        within = np.cumsum(binom.pmf(np.arange(right - 1, -1, -1), guesses, q))
+        with np.errstate(divide="ignore"):  # scipy's, where a probability is below 1e-300
+            within = np.cumsum(binom.pmf(np.arange(right - 1, -1, -1), guesses, q))
         chance += 2 * (canaries or guesses) * delta * float(
             (within / np.arange(1, right + 1)).max())
     return min(chance, 1.0)
