@@ -146,6 +146,17 @@ def test_two_keys_of_one_client_share_its_budget(make_gate, upstream):
     assert got == [200] * 4 + [429] * 2
 
 
+def test_the_log_says_what_is_wrong_with_a_key(make_gate, upstream):
+    gate = make_gate(upstream.url, workers=1)
+    ended = secrets.token_hex(16)
+    gate.write("keys.yaml", "keys:\n  - {id: alice, sha256: %s, not_after: 2020-01-01}\n"
+               % sha256(ended))
+    reload(gate)
+    for key, reason in ((ended, "key: ended"), (ended + "x", "key: unknown")):
+        assert gate.infer(headers={"X-API-Key": key}, key=False)[1] == {"error": "unknown API key"}
+        assert logged(gate, **{"X-API-Key": key})["reason"] == reason
+
+
 def test_groups_choose_the_policy(make_gate, upstream):
     gate = make_gate(upstream.url, model=", tiers: {gold: gold}",
                      more="  gold: {filters: []}\n")

@@ -53,10 +53,20 @@ class Clients(Authority):
                 "-days", str(days), "-out", cert)
         return cert, key
 
-    def list(self):
+    def list(self, *dates):
         openssl("ca", "-config", self.path("ca.conf"), "-gencrl", "-keyfile", self.key,
-                "-cert", self.ca, "-out", self.path("crl.pem"))
+                "-cert", self.ca, "-out", self.path("crl.pem"), *dates)
         return self.path("crl.pem")
+
+    def under(self, root):
+        """Becomes an authority that the root vouches for."""
+        request = self.path("ca.csr")
+        openssl("req", "-new", "-key", self.key, "-subj", "/CN=below", "-out", request, "-addext",
+                "basicConstraints=critical,CA:TRUE")
+        openssl("x509", "-req", "-in", request, "-CA", root.ca, "-CAkey", root.key, "-set_serial",
+                "77", "-copy_extensions", "copy", "-days", "2", "-out", self.ca)
+        self.list()
+        return self
 
     def revoke(self, cert):
         openssl("ca", "-config", self.path("ca.conf"), "-keyfile", self.key, "-cert", self.ca,
@@ -297,6 +307,8 @@ def test_match_and_tier(make_gate, echo, server, clients):
         issued = clients.client("URI:" + name, "/CN=x" + unit)
         line = logged(gate, client_of(server, issued))
         assert (name, unit, line["status"], line.get("tier")) == (name, unit, expected, tier)
+        reason = ("no one value for the tier" if unit.count("OU") > 1 else "name not in match")
+        assert expected == 200 or line["reason"] == "certificate: " + reason
         assert name not in open(gate.log).read()
 
 
@@ -342,6 +354,9 @@ def test_revoked_while_connected(make_gate, echo, server, clients):
     wait_for(lambda: ask(gate, client_of(server, bad)) is None, "no new connection")
     seen = len(echo.requests)
     assert all(closes(s) for s in kept[6:])
+    reasons = lambda: [x["reason"] for x in gate.log_lines() if x["status"] == 401]
+    wait_for(lambda: len(reasons()) == 6, "they are in the log")
+    assert set(reasons()) == {"certificate: revoked"}
     assert len(echo.requests) == seen
     assert {status(s) for s in kept[:6]} == {200}
     for s in kept:
@@ -362,6 +377,36 @@ def test_another_authority(make_gate, echo, server, clients, tmp_path):
         wait_for(lambda: ask(gate, client_of(server, other.client())) == 200, "it is in force")
         assert closes(s)
     assert ask(gate, client_of(server, clients.client())) is None
+
+
+def test_each_authority_of_a_chain_needs_a_current_list(make_gate, echo, server, tmp_path):
+    root = Clients(tmp_path / "root")
+    below = Clients(tmp_path / "below").under(root)
+    other = Clients(tmp_path / "other")
+    gate = make(make_gate, echo, server, root, tls=", client_crl: crl.pem", workers=1)
+    cert, key = below.client()
+    with open(cert, "a") as f:
+        f.write(open(below.ca).read())
+    client = client_of(server, (cert, key))
+
+    def why(*lists):
+        gate.write("lists", "".join(open(name).read() for name in lists))
+        os.rename(gate.path("lists"), gate.path("crl.pem"))
+        gate.reload()
+        before = len(gate.log_lines())
+        status = wait_for(lambda: [ask(gate, client)], "it is asked")[0]
+        wait_for(lambda: len(gate.log_lines()) > before, "it is in the log")
+        return status or gate.log_lines()[-1]["reason"].removeprefix("certificate: ")
+
+    past = ("-crl_lastupdate", "200101000000Z", "-crl_nextupdate", "200102000000Z")
+    assert why(root.list(), below.list()) == 200
+    assert why(root.list()) == "no revocation list of its authority"
+    assert why(below.list()) == "no revocation list of its authority"
+    assert why(root.list(), other.list()) == "no revocation list of its authority"
+    assert why(root.list(), below.list(*past)) == "the revocation list has ended"
+    assert why(root.list(*past), below.list()) == "the revocation list has ended"
+    assert why(root.list(), below.list()) == 200
+    assert why(root.revoke(below.ca), below.list()) == "revoked"
 
 
 def test_a_list_that_is_none(make_gate, echo, server, clients):
