@@ -403,7 +403,7 @@ static void brief_buckets_begin_spent_after_a_crash(void **state) {
     stop(&l);
 }
 
-/* ---- What goes wrong while it runs ---- */
+/* ---- Budgets ---- */
 
 static void limit_files(rlim_t most) {
     struct rlimit r;
@@ -411,6 +411,72 @@ static void limit_files(rlim_t most) {
     r.rlim_cur = most;
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &r), 0);
 }
+
+static const struct store_budget ten = {.limit = {10}, .on_failure = STORE_CLOSED},
+                                 ten_an_hour = {.limit = {10}, .window_us = 3600000000};
+
+static struct store_answer spend(struct life *l, const char *key, const struct store_budget *b,
+                                 uint64_t cost, const struct hash128 *mark) {
+    const struct store_spending what = {.cost = {cost}, .items = 1, .marks = mark};
+    struct asked a = {false};
+    enum store_status status =
+        store_spend(l->store, bytes_str(key), b, &what, on_done, &a, &a.answer);
+    while (status == STORE_PENDING && !a.done)
+        event_base_loop(l->w.base, EVLOOP_ONCE);
+    return a.answer;
+}
+
+static void what_is_spent_survives(void **state) {
+    (void)state;
+    struct life l;
+    first_life(&l);
+    assert_true(spend(&l, "never", &ten, 4, NULL).admitted);
+    assert_true(spend(&l, "hour", &ten_an_hour, 7, NULL).admitted);
+    crash(&l);
+    assert_int_equal(spend(&l, "never", &ten, 3, NULL).spent[0], 7);
+    restart(&l);
+    assert_false(spend(&l, "never", &ten, 4, NULL).admitted);
+    assert_false(spend(&l, "hour", &ten_an_hour, 4, NULL).admitted);
+    pass(UINT64_C(3600) * 9 / 8 * 1000000000 + 2000000000);
+    crash(&l);
+    assert_true(spend(&l, "hour", &ten_an_hour, 10, NULL).admitted);
+    assert_int_equal(spend(&l, "never", &ten, 3, NULL).spent[0], 10);
+    assert_int_equal(spend(&l, "other", &ten, 1, NULL).spent[0], 1);
+    stop(&l);
+}
+
+/* Spent before it is answered, also when the answer never comes; a repeat of what is not on the
+ * disk yet waits for it as well. */
+static void nothing_is_answered_before_the_disk_has_it(void **state) {
+    (void)state;
+    struct life l;
+    struct hash128 mark = {1, 2};
+    struct asked a = {false}, b = {false};
+    const struct store_spending what = {.cost = {4}, .items = 1, .marks = &mark};
+    first_life(&l);
+    assert_true(spend(&l, "k", &ten, 1, NULL).admitted);
+    pthread_mutex_lock(&disk);
+    assert_int_equal(store_spend(l.store, BYTES_LITERAL("k"), &ten, &what, on_done, &a, &a.answer),
+                     STORE_PENDING);
+    assert_int_equal(store_spend(l.store, BYTES_LITERAL("k"), &ten, &what, on_done, &b, &b.answer),
+                     STORE_PENDING);
+    l.store->ops->cancel(l.store, &a);
+    pthread_mutex_unlock(&disk);
+    while (!b.done)
+        event_base_loop(l.w.base, EVLOOP_ONCE);
+    assert_true(!a.done && b.answer.admitted && b.answer.charged == 0);
+    assert_int_equal(store_spend(l.store, BYTES_LITERAL("k"), &ten, &what, on_done, &a, &a.answer),
+                     STORE_DONE);
+    crash(&l);
+    assert_int_equal(spend(&l, "k", &ten, 1, NULL).spent[0], 6);
+    limit_files(4096);
+    assert_int_equal(spend(&l, "k", &ten, 1, NULL).status, STORE_FAILED);
+    limit_files(RLIM_INFINITY);
+    assert_int_equal(spend(&l, "k", &ten, 1, NULL).spent[0], 8); /* it stays spent */
+    stop(&l);
+}
+
+/* ---- What goes wrong while it runs ---- */
 
 static int any_file_size(void **state) {
     (void)state;
@@ -680,6 +746,8 @@ int main(void) {
         cmocka_unit_test(a_clock_put_forward_gives_one_burst),
         cmocka_unit_test(what_is_paid_is_forgotten),
         cmocka_unit_test(brief_buckets_begin_spent_after_a_crash),
+        cmocka_unit_test(what_is_spent_survives),
+        cmocka_unit_test_teardown(nothing_is_answered_before_the_disk_has_it, any_file_size),
         cmocka_unit_test_teardown(a_full_disk_is_on_failure_s, any_file_size),
         cmocka_unit_test(a_disk_that_does_not_answer),
         cmocka_unit_test(nobody_hears_of_a_cancelled_query),

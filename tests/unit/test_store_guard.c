@@ -62,6 +62,14 @@ static enum store_status fake_take(struct store *s, struct bytes key, const stru
     return below.status;
 }
 
+static enum store_status fake_spend(struct store *s, struct bytes key,
+                                    const struct store_budget *budget,
+                                    const struct store_spending *what, store_done_fn *done,
+                                    void *cookie, struct store_answer *out) {
+    (void)budget, (void)what;
+    return fake_take(s, key, NULL, 0, done, cookie, out);
+}
+
 static void fake_cancel(struct store *s, void *cookie) {
     (void)s;
     for (int i = 0; i < PENDING_MAX_HERE; i++)
@@ -81,8 +89,12 @@ static void fake_free(struct store *s) {
     below.frees++;
 }
 
-static const struct store_ops fake_ops = {
-    .name = "fake", .take = fake_take, .cancel = fake_cancel, .tick = fake_tick, .free = fake_free};
+static const struct store_ops fake_ops = {.name = "fake",
+                                          .take = fake_take,
+                                          .spend = fake_spend,
+                                          .cancel = fake_cancel,
+                                          .tick = fake_tick,
+                                          .free = fake_free};
 static struct store fake_store = {&fake_ops};
 
 static enum store_status fake_ping(struct source *s, store_done_fn *done, void *cookie) {
@@ -224,6 +236,45 @@ static void lose_store(void) {
             answer_all(STORE_FAILED);
         }
     assert_false(guards_up(all));
+}
+
+/* ---- Budgets ---- */
+
+static struct store_answer spend(enum store_on_failure mode) {
+    const struct store_budget b = {.limit = {1}, .on_failure = mode};
+    const struct store_spending what = {.cost = {1}, .items = 1};
+    struct store_answer out;
+    if (store_spend(guard[0], BYTES_LITERAL("k"), &b, &what, on_done, &got, &out) == STORE_PENDING)
+        return (struct store_answer){.status = STORE_PENDING};
+    return out;
+}
+
+/* closed or open, and nothing is counted here or owed, whatever the store's own word is. */
+static void test_budgets(void **unused) {
+    (void)unused;
+    open_gate(3, STORE_LOCAL, &fake_source);
+    find_store();
+    assert_int_equal(spend(STORE_CLOSED).status, STORE_PENDING);
+    answer_all(STORE_DONE);
+    assert_true(got.admitted && !got.fallback);
+    assert_int_equal(spend(STORE_CLOSED).status, STORE_PENDING);
+    guard[0]->ops->cancel(guard[0], &got);
+    assert_int_equal(below.cancels, 1);
+    for (int mode = STORE_CLOSED; mode <= STORE_AS_CONFIGURED; mode++) {
+        assert_int_equal(spend((enum store_on_failure)mode).status, STORE_PENDING);
+        answer_all(STORE_FAILED);
+        assert_true(got.fallback && got.admitted == (mode == STORE_OPEN));
+        assert_int_equal(got.status, mode == STORE_OPEN ? STORE_DONE : STORE_FAILED);
+        assert_int_equal(spend(STORE_CLOSED).status, STORE_PENDING);
+        answer_all(STORE_DONE);
+    }
+    assert_int_equal(all->debt_count, 0);
+    lose_store();
+    uint32_t owed = all->debt_count;
+    assert_int_equal(spend(STORE_CLOSED).status, STORE_FAILED);
+    assert_true(spend(STORE_OPEN).admitted);
+    assert_true(all->debt_count == owed && counter(COUNT_store_fallback_open) == 2);
+    close_gate();
 }
 
 /* ---- Tests ---- */
@@ -526,6 +577,7 @@ static void nothing_can_count(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_budgets),
         cmocka_unit_test(answers_pass_through),
         cmocka_unit_test(on_failure_decides),
         cmocka_unit_test(local_is_a_share),
