@@ -3,7 +3,7 @@
  * One key a bucket: `q{`, eleven characters of base64url (store_source.h) and `}`.  The braces are
  * the hash tag of a Cluster: what may join a bucket later stands on the same node.  Whoever shares
  * a Redis with others gives us the keys `q{*` (ACL: ~q{* +eval +evalsha +get +set +del +time
- * +pexpiretime, and what the connection itself needs).
+ * +pexpiretime, and what the connection itself needs; for budgets store_redis_budget.h has more).
  *
  * A bucket is its theoretical arrival time (TAT), when its debt is paid; one that is paid is no
  * key.  The TAT lies in the key's own expiry, in milliseconds and 2 more, and the value is the rest
