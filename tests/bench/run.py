@@ -358,10 +358,12 @@ def main():
         return 130
     finally:
         bench.close()
-    scanner = os.path.join(args.build, "bench/json_bench")
-    if os.path.exists(scanner):
-        print("\nThe JSON scanner alone:", flush=True)
-        subprocess.run([scanner], check=False)
+    for title, name in (("The JSON scanner alone", "json_bench"),
+                        ("Filters alone, a row of 1000 classes", "filter_bench")):
+        alone = os.path.join(args.build, "bench", name)
+        if os.path.exists(alone):
+            print("\n%s:" % title, flush=True)
+            subprocess.run([alone], check=False)
     return 0
 
 
