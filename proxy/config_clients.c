@@ -128,10 +128,25 @@ static bool is_header_name(struct bytes name) {
     return name.len <= 64;
 }
 
+/* What the gate, or HTTP, reads there itself. */
+static bool has_a_meaning(struct bytes name) {
+    static const char *const known[] = {"Host",         "Connection",       "Content-Length",
+                                        "Content-Type", "Content-Encoding", "Transfer-Encoding",
+                                        "Forwarded",    "X-Forwarded-For",  "traceparent"};
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        if (bytes_is_nocase(name, known[i]))
+            return true;
+    return false;
+}
+
 void config_check_header(struct reading *r, const struct yaml_node *at, struct bytes name) {
     if (!is_header_name(name))
         diagnostics_add(&r->d, at->place, at->width, NULL,
                         "expected a header's name of letters, digits and '-', not '%s'", name.at);
+    else if (has_a_meaning(name))
+        diagnostics_add(&r->d, at->place, at->width, NULL,
+                        "'%s' has another meaning: a credential needs a header of its own",
+                        name.at);
 }
 
 /* A word of `identify` and the section that says how belong together. */

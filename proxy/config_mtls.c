@@ -55,13 +55,24 @@ const struct option config_mtls_rows[] = {
     {.type = OPTION_END},
 };
 
-/* A '*' that is not at the end would be taken for itself, which nobody means. */
-static void check_pattern(struct reading *r, struct place place, uint32_t width,
+static bool has_capitals(struct bytes s) {
+    for (size_t i = 0; i < s.len; i++)
+        if (s.at[i] >= 'A' && s.at[i] <= 'Z')
+            return true;
+    return false;
+}
+
+/* A '*' that is not at the end would be taken for itself, which nobody means; names of hosts have
+ * no case and are made small (tls.h), so that one in capitals would never fit. */
+static void check_pattern(struct reading *r, struct place place, uint32_t width, int field,
                           struct bytes pattern) {
     const char *star = pattern.len > 0 ? memchr(pattern.at, '*', pattern.len) : NULL;
     if (star != NULL && star + 1 != pattern.at + pattern.len)
         diagnostics_add(&r->d, place, width, NULL, "'*' stands only at the end, not in '%s'",
                         pattern.at);
+    if (field == TLS_SAN_DNS && has_capitals(pattern))
+        diagnostics_add(&r->d, place, width, NULL,
+                        "write '%s' in small letters: names of hosts have no case", pattern.at);
 }
 
 static void take_match(struct reading *r, const struct yaml_node *section, struct mtls_conf *conf) {
@@ -70,7 +81,7 @@ static void take_match(struct reading *r, const struct yaml_node *section, struc
     conf->match = list->at;
     conf->match_count = list->count;
     for (uint32_t i = 0; i < list->count && n != NULL; i++, n = n->next)
-        check_pattern(r, n->place, n->width, conf->match[i]);
+        check_pattern(r, n->place, n->width, conf->name, conf->match[i]);
 }
 
 static void take_tiers(struct reading *r, const struct yaml_node *section, struct mtls_conf *conf) {
@@ -80,7 +91,7 @@ static void take_tiers(struct reading *r, const struct yaml_node *section, struc
     conf->tiers = file->values.at;
     conf->tier_count = file->values.count;
     for (uint32_t i = 0; i < conf->tier_count && n != NULL; i++, n = n->next) {
-        check_pattern(r, n->key_place, n->key_width, conf->tiers[i].name);
+        check_pattern(r, n->key_place, n->key_width, conf->tier_by, conf->tiers[i].name);
         config_check_tier(r, n, conf->tiers[i].value);
     }
 }

@@ -190,7 +190,8 @@ def test_nothing_of_a_client_is_in_any_output(make_gate, server, clients,
         s.sendall(b"%s / HTTP/1.1\r\n\r\n" % MARKS["header"].encode())
         read_answer(s)
     # Alerts: a reload that fails, a store that is lost.
-    gate.write("keys.yaml", "keys: [{id: %s, sha256: no}]\n" % "x")
+    gate.write("keys.yaml", "keys: [{id: %s, sha256: %s}, {%s: 1, %s: 2}]\n" % (
+        MARKS["key-id"], MARKS["key-secret"], MARKS["key-id"], MARKS["key-id"]))
     gate.process.send_signal(signal.SIGHUP)
     wait_for(lambda: gate.metric("config_reloads_total", result="failed") == 1, "a reload fails")
     redis_server.pause()

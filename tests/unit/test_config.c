@@ -268,6 +268,7 @@ static const struct {
     {"  api_keys: {header: X-Key, file: keys.yaml}\n", "",
      "10:13: error: 'api_key' needs the option", "api_keys: {file: keys.yaml}"},
     {"X-Key", "X_Key", "11:22: error: expected a header's name", NULL},
+    {"X-Key", "x-forwarded-for", "11:22: error: 'x-forwarded-for' has another meaning", NULL},
     {"file: keys.yaml", "file: missing.yaml", "11:35: error: cannot read '/etc/q/missing.yaml'",
      NULL},
     {"version: 7", "version: 0", "13:41: error: clients.pseudonym_key.version: expected a whole",

@@ -330,6 +330,9 @@ static void test_bad_mtls(void **state) {
     } rows[] = {
         {"{name: cn, match: [\"a*b\"]}", "11:28: error: '*' stands only at the end, not in 'a*b'"},
         {"{name: cm}", "11:16: error: clients.mtls.name: unknown value"},
+        {"{name: san_dns, match: [a.B]}", "11:33: error: write 'a.B' in small letters"},
+        {"{name: san_dns, tier: {field: name, values: {A: gold}}}",
+         "11:54: error: write 'A' in small letters"},
         {"{name: cn, match: []}", "11:27: error: clients.mtls.match: expected at least 1"},
         {"{match: [a]}", "11:3: error: missing option 'name' in clients.mtls"},
         {"{name: cn, tier: {field: ou, values: {\"*a\": gold}}}",
