@@ -28,11 +28,11 @@ struct budget_conf {
 
 extern const struct filter filter_budget;
 extern const struct option budget_options[];
-bool budget_check(void *conf, struct conf_error *);
-uint32_t budget_switches(void *conf, struct policy_ref **);
-bool budget_after(void *conf, const struct filter_use *behind, uint32_t count, struct conf_error *);
-bool budget_fits(const void *conf, const uint32_t *outputs, struct conf_error *);
-void budget_explain(const void *conf, struct buf *out);
-void budget_explain_for(const void *conf, const uint32_t *outputs, struct buf *out);
+bool budget_check(void *at, struct conf_error *);
+uint32_t budget_switches(void *at, struct policy_ref **refs);
+bool budget_after(void *at, const struct filter_use *behind, uint32_t count, struct conf_error *);
+bool budget_fits(const void *at, const uint32_t *outputs, struct conf_error *);
+void budget_explain(const void *at, struct buf *out);
+void budget_explain_for(const void *at, const uint32_t *outputs, struct buf *out);
 
 #endif

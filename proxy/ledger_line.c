@@ -30,10 +30,11 @@ static void add_text(struct buf *b, const char *key, struct bytes v) {
 
 bool ledger_line(struct ledger_chain *c, const struct ledger_entry *e, struct buf *out) {
     const struct charge *charge = e->charge;
+    const uint64_t number = c->number + 1;
     size_t from = out->len;
     char when[CLOCK_TEXT];
     clock_text(e->time_us, when);
-    buf_printf(out, "{\"number\":%llu", (unsigned long long)(c->number + 1));
+    buf_printf(out, "{\"number\":%llu", (unsigned long long)number);
     add_text(out, ",\"time\":", bytes_str(when));
     add_text(out, ",\"client\":", e->client);
     add_text(out, ",\"model\":", e->model);
@@ -45,7 +46,7 @@ bool ledger_line(struct ledger_chain *c, const struct ledger_entry *e, struct bu
     if (out->failed)
         return false;
     hash_text(c, bytes_of(out->at + from, out->len - from), c->hash);
-    c->number++;
+    c->number = number;
     buf_printf(out, "%s%s\"}\n", hash_key, c->hash);
     return !out->failed;
 }
@@ -140,13 +141,14 @@ void ledger_read_state(struct bytes line, struct bytes client, struct bytes mode
         time = ok ? bytes_skip(at, sizeof("\"time\":\"") - 1) : at;
         bytes_cut(&at, ',');
     }
-    ok = ok && at.len >= want.len && memcmp(at.at - 1, want.at, want.len) == 0 &&
+    ok = ok && at.at != NULL && at.len >= want.len && memcmp(at.at - 1, want.at, want.len) == 0 &&
          find(line, ",\"unit\":\"", &unit) && read_number(line, ",\"total\":", &now.total) &&
          read_number(line, ",\"limit\":", &now.limit);
     if (ok) {
         struct bytes when = bytes_cut(&time, '"');
         size_t len = when.len < sizeof(now.time) - 1 ? when.len : sizeof(now.time) - 1;
-        memcpy(now.time, when.at, len);
+        if (len > 0)
+            memcpy(now.time, when.at, len);
         now.is_rho = bytes_starts(unit, "rho");
         *out = now;
     }

@@ -214,7 +214,10 @@ static void test_room(void **unused) {
     const struct store_budget never = {.limit = {5}}, brief = {.limit = {5}, .window_us = 8000};
     const uint64_t now = 1000000000;
     uint64_t made = 0;
+    const struct store_budget hour = {.limit = {5}, .window_us = 3600000000};
     struct hash128 who = {0, SHARDS};
+    assert_true(
+        spend_marked((struct hash128){UINT32_MAX, SHARDS}, &hour, 5, 1, NULL, now).admitted);
     assert_true(spend_marked(who, &never, 5, 1, NULL, now).admitted);
     for (;; made++) {
         who.lo = made + 1;
@@ -225,6 +228,8 @@ static void test_room(void **unused) {
     assert_in_range(made, 500, 2000);
     assert_int_equal(spend_marked(who, &brief, 1, 1, NULL, now + 5000).status, STORE_FAILED);
     assert_true(spend_marked(who, &brief, 1, 1, NULL, now + SECONDS(2)).admitted);
+    who.lo = UINT32_MAX;
+    assert_false(spend_marked(who, &hour, 1, 1, NULL, now + SECONDS(3)).admitted);
     who.lo = 0;
     assert_false(spend_marked(who, &never, 1, 1, NULL, now + SECONDS(3)).admitted);
 }

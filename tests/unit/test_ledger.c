@@ -88,6 +88,25 @@ static void test_every_bit_counts(void **unused) {
         }
 }
 
+/* Lines that hold by themselves, but not one after the other. */
+static void test_the_order_counts(void **unused) {
+    (void)unused;
+    add(1);
+    struct ledger_chain other = {.keyed = false};
+    struct buf aside;
+    buf_init(&aside, KIB(8));
+    charge.rows = 7;
+    assert_true(ledger_line(&other, &entry, &aside) && ledger_line(&other, &entry, &text));
+    assert_int_equal(verify(buf_bytes(&text), NULL).bad_line, 2); /* another's second line */
+    buf_clear(&text);
+    chain = (struct ledger_chain){.keyed = false};
+    add(1);
+    chain.number = 5;
+    add(1);
+    assert_int_equal(verify(buf_bytes(&text), NULL).bad_line, 2);
+    buf_free(&aside);
+}
+
 static void test_keys(void **unused) {
     (void)unused;
     unsigned char key[SHA256_BYTES], other[SHA256_BYTES];
@@ -183,9 +202,9 @@ static int remove_file(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_a_chain_holds), TEST(test_every_bit_counts), TEST(test_keys),
-        TEST(test_hostile_names), TEST(test_taking_up),        TEST(test_a_line_too_long_is_none),
-        TEST(test_states),
+        TEST(test_a_chain_holds),           TEST(test_every_bit_counts), TEST(test_keys),
+        TEST(test_the_order_counts),        TEST(test_hostile_names),    TEST(test_taking_up),
+        TEST(test_a_line_too_long_is_none), TEST(test_states),
     };
     return cmocka_run_group_tests(tests, make_file, remove_file);
 }
