@@ -170,21 +170,23 @@ def test_a_crash_gives_nothing_back(make_gate, model):
 
 
 def test_kills_at_any_moment_overspend_nothing(make_gate, model):
-    gate = make(make_gate, model, budget(epsilon=40), workers=2)
+    gate = make(make_gate, model, budget(epsilon=60), workers=2)
     answered = 0
     for life in range(4):
         done = [0] * 3
 
-        def client(i, start=1000.0 * life):
+        def client(i, first=1000.0 * life):
             try:
-                while done[i] < 8:
-                    done[i] += ask(gate, start + 100 * i + done[i] / 16) == 200
+                for k in range(8):
+                    if ask(gate, first + 100 * i + k) != 200:
+                        return
+                    done[i] += 1
             except (OSError, ValueError, HTTPException):
                 pass
         threads = [threading.Thread(target=client, args=(i,)) for i in range(3)]
         for t in threads:
             t.start()
-        wait_for(lambda: sum(done) >= 5, "some answers came", 60)
+        wait_for(lambda: sum(done) >= 5 or not any(t.is_alive() for t in threads), "answers", 60)
         gate.kill()
         for t in threads:
             t.join()
@@ -192,8 +194,8 @@ def test_kills_at_any_moment_overspend_nothing(make_gate, model):
         gate.start()
     while ask(gate, 9e6 + answered) == 200:
         answered += 1
-        assert answered <= 40
-    assert answered <= 40
+        assert answered <= 60
+    assert 30 <= answered <= 60
 
 
 def two_gates(make_gate, model, url, policy):
