@@ -20,7 +20,7 @@ def gate(tmp_path_factory, digits_url):
 
 
 def test_a_thousand_repeats_are_one_answer(gate, target):
-    """One by one over connections, which different workers have, and in batches of other company."""
+    """One by one over connections, and in batches with other company."""
     image, truth = target
     seen = [gate.ask("sticky", repeats(image, 760))]
     for _ in range(8):
