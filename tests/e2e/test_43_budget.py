@@ -338,6 +338,39 @@ def test_contradictions_are_refused(make_gate, model, policy, says):
     assert code == 1 and says in text, text
 
 
+def in_a_row(count):
+    """So many policies, each of which the one before it switches to."""
+    names = ["main"] + ["p%d" % i for i in range(1, count)]
+    policies = [budget(when_spent=after) for after in names[1:]] + ["filters: [{top_k: {}}]"]
+    return policies[0] + "".join("}\n  %s: {%s" % pair for pair in zip(names[1:], policies[1:]))
+
+
+@pytest.mark.parametrize("policy, says", [
+    (budget(when_spent="other") + "}\n  other: {bodies: relay, filters: []", "relays bodies"),
+    (budget(when_spent="other") + "}\n  other: {mode: observe, filters: []", "only observes"),
+    (budget(when_spent="other") + "}\n  other: {" + budget(when_spent="main"), "leads back"),
+    (in_a_row(10), "more than 8 policies"),
+    (in_a_row(9), None)])
+def test_policies_that_cannot_follow(make_gate, model, policy, says):
+    code, text = check(make(make_gate, model, policy, start=False))
+    assert (code, says is None or says in text) == (int(says is not None), True), text
+
+
+def test_observing_refuses_nothing(make_gate, model):
+    gate = make(make_gate, model, "mode: observe, " + budget(epsilon=2))
+    got = [gate.infer(query(1, [float(i)] * 4)) for i in range(4)]
+    assert {(status, tuple(a["outputs"][0]["data"])) for status, a in got} == {(200, (0.5, 0.25, 0.25))}
+    assert gate.metric("filter_verdicts_total", filter="budget", verdict="would_deny") == 2
+
+
+def test_policies_in_a_row_share_the_account(make_gate, model):
+    gate = make(make_gate, model, in_a_row(9).replace("epsilon: 10", "epsilon: 1"))
+    got = [gate.infer(query(1, [float(i)] * 4)) for i in range(3)]
+    assert [status for status, _ in got] == [200] * 3
+    assert [a["outputs"][0]["data"] == [1, 0, 0] for _, a in got] == [False, True, True]
+    assert gate.metric("filter_verdicts_total", filter="budget", verdict="switch") == 2 * 8
+
+
 @pytest.mark.parametrize("parts, says", [
     ({"outputs": "{scores: scores, label: labels}"}, "declared labels would leave exact"),
     ({"outputs": "{scores: scores, more: scores, yet: scores}", "policy": budget(epsilon=2)},
