@@ -1,5 +1,6 @@
 #include <arpa/inet.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -7,9 +8,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/require.h"
+#include "crypto.h"
 #include "redis_private.h"
 
 #define REDIS_MAGIC 0x52444953u
+enum { NUMBER_TEXT = 21 };
 
 static void command_free(struct redis *r, struct redis_command *c) {
     list_remove(&c->place);
@@ -264,8 +267,9 @@ static struct redis_command *command_new(struct redis *r, int argc, const struct
     return c;
 }
 
-bool redis_send(struct redis *r, int argc, const struct bytes *argv, int key, redis_done_fn *done,
-                void *cookie) {
+/* number: what the reply begins with, 0 for none. */
+static bool start(struct redis *r, int argc, const struct bytes *argv, int key, uint64_t number,
+                  redis_done_fn *done, void *cookie) {
     uint16_t slot;
     require(r->magic == REDIS_MAGIC && done != NULL);
     if (r->count >= REDIS_QUEUE_MAX || r->bytes >= REDIS_QUEUE_BYTES_MAX)
@@ -275,6 +279,7 @@ bool redis_send(struct redis *r, int argc, const struct bytes *argv, int key, re
     if (c == NULL)
         return false;
     c->slot = slot;
+    c->number = number;
     c->done = done;
     c->cookie = cookie;
     c->deadline = clock_us() + r->conf->timeout;
@@ -282,6 +287,23 @@ bool redis_send(struct redis *r, int argc, const struct bytes *argv, int key, re
     arm(r);
     redis_link_queue(l, c);
     return true;
+}
+
+bool redis_send(struct redis *r, int argc, const struct bytes *argv, int key, redis_done_fn *done,
+                void *cookie) {
+    return start(r, argc, argv, key, 0, done, cookie);
+}
+
+bool redis_send_numbered(struct redis *r, int argc, const struct bytes *argv, int key,
+                         redis_done_fn *done, void *cookie) {
+    struct bytes numbered[REDIS_ARGS_MAX];
+    char text[NUMBER_TEXT];
+    if (argc < 1 || argc >= REDIS_ARGS_MAX)
+        return false;
+    memcpy(numbered, argv, (size_t)argc * sizeof(*argv));
+    int len = snprintf(text, sizeof(text), "%llu", (unsigned long long)++r->number);
+    numbered[argc] = bytes_of(text, (size_t)len);
+    return start(r, argc + 1, numbered, key, r->number, done, cookie);
 }
 
 void redis_cancel(struct redis *r, void *cookie) {
@@ -334,6 +356,10 @@ struct redis *redis_new(struct worker *w, const struct store_conf *conf) {
     r->role = cluster                        ? &redis_role_member
               : conf->kind == STORE_SENTINEL ? &redis_role_master
                                              : &redis_role_server;
+    /* From anywhere, so that replies to another gate, or another connection, are not ours either.
+     */
+    crypto_random(&r->number, sizeof(r->number));
+    r->number >>= 12;
     list_init(&r->due);
     list_init(&r->failed);
     r->nodes = calloc(cluster ? REDIS_NODES_MAX : 1, sizeof(struct redis_node *));

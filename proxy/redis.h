@@ -52,6 +52,14 @@ void redis_free(struct redis *r); /* nothing that is pending is called back any 
 MUST bool redis_send(struct redis *r, int argc, const struct bytes *argv, int key,
                      redis_done_fn *done, void *cookie);
 
+/* The same for a script, which is given one more argument at the end, a number, and answers with an
+ * array that begins with it; the caller sees neither.  A server, or what stands before it, that
+ * loses or invents a reply while it stays connected would have every later one taken for the answer
+ * to another command: a reply without its number breaks the connection, and all that is out on it
+ * has failed. */
+MUST bool redis_send_numbered(struct redis *r, int argc, const struct bytes *argv, int key,
+                              redis_done_fn *done, void *cookie);
+
 /* Forgets the commands of cookie: they may be executed, their done is not called. */
 void redis_cancel(struct redis *r, void *cookie);
 

@@ -236,7 +236,20 @@ static void step_heard(struct redis_link *l, const struct redis_reply *reply, bo
     next_step(l);
 }
 
-static void reply_heard(struct redis_link *l, const struct redis_reply *reply, bool error) {
+/* Takes the number off.  False: it is another command's, or none. */
+static bool take_number(const struct redis_command *c, struct redis_reply *reply) {
+    const struct redis_value *first = reply->values;
+    if (c->number == 0)
+        return true;
+    if (!reply->array || reply->count == 0 || first->type != REDIS_INTEGER ||
+        (uint64_t)first->integer != c->number)
+        return false;
+    reply->values++;
+    reply->count--;
+    return true;
+}
+
+static void reply_heard(struct redis_link *l, struct redis_reply *reply, bool error) {
     if (list_empty(&l->sent)) {
         redis_link_break(l, "a reply that nobody asked for");
         return;
@@ -246,7 +259,11 @@ static void reply_heard(struct redis_link *l, const struct redis_reply *reply, b
         c->asked = true;
         return;
     }
-    struct bytes text = reply->values[0].text;
+    if (!error && !take_number(c, reply)) {
+        redis_link_break(l, "a reply to something else than what was asked");
+        return;
+    }
+    struct bytes text = error ? reply->values[0].text : bytes_of(NULL, 0);
     bool leaves = error && redis_leaves(text);
     unsigned epoch = l->epoch;
     list_remove(&c->place);

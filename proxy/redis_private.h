@@ -36,6 +36,7 @@ struct redis_command {
     void *cookie;
     char *wire;
     size_t len, written;
+    uint64_t number; /* that the reply begins with; 0: none */
     uint16_t slot;
     uint8_t redirects;
     bool asking; /* ASKING goes before it */
@@ -115,7 +116,8 @@ struct redis {
     struct list due, failed;
     int timer; /* CLOCK_MONOTONIC, for the first deadline */
     struct event deadline, deliver;
-    uint32_t count; /* commands */
+    uint64_t number; /* the last that was used; whole as a double, for Lua has nothing else */
+    uint32_t count;  /* commands */
     size_t bytes;
     bool armed;    /* the deadline event is */
     bool lost;     /* it was said that nothing is connected */

@@ -12,12 +12,13 @@
 #define EXACT_MAX (UINT64_C(1) << 53)
 
 /* KEYS: the bucket.  ARGV: count, whole and part (a token takes whole + part/count microseconds),
- * burst, n, extra, and what to do: t(ake), g(ive back), c(harge).
- * Answers {admitted, granted, microseconds to wait}.  Times are pairs: whole microseconds, and
- * count-ths of one.  fmod is exact where the quotient's rounding is not. */
+ * burst, n, extra, what to do: t(ake), g(ive back), c(harge), and the reply's number.
+ * Answers {number, admitted, granted, microseconds to wait}.  Times are pairs: whole microseconds,
+ * and count-ths of one.  fmod is exact where the quotient's rounding is not. */
 static const char script[] =
     "local count, whole, part = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])\n"
     "local burst, n, extra = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])\n"
+    "local number = tonumber(ARGV[8])\n"
     "local t = redis.call('TIME')\n"
     "local now = t[1] * 1000000 + t[2]\n"
     "local function cost(k)\n"
@@ -57,7 +58,7 @@ static const char script[] =
     "  add(cu, cp)\n"
     "  if over(du, dp, mu, mp) then du, dp = mu, mp end\n"
     "  store()\n"
-    "  return {1, 0, 0}\n"
+    "  return {number, 1, 0, 0}\n"
     "end\n"
     /* How many fit: an estimate, put right by exact comparison. */
     "local ru, rp = mu - du, mp - dp\n"
@@ -77,11 +78,11 @@ static const char script[] =
     "  if cp > rp then wait = wait + 1 end\n"
     "  if wait < 0 then wait = 0 end\n"
     "  if drawn then store() end\n"
-    "  return {fit >= n and 1 or 0, 0, wait}\n"
+    "  return {number, fit >= n and 1 or 0, 0, wait}\n"
     "end\n"
     "add(cost(n + granted))\n"
     "store()\n"
-    "return {1, granted, 0}\n";
+    "return {number, 1, granted, 0}\n";
 
 /* Of question.numbers. */
 enum { COUNT, WHOLE, PART, BURST, N, EXTRA, NUMBERS };
@@ -159,7 +160,7 @@ static bool send_script(struct question *q) {
         argv[4 + i] = bytes_of(text[i], (size_t)len);
     }
     argv[4 + NUMBERS] = bytes_of(&q->what, 1);
-    return redis_send(q->owner->redis, ARGS, argv, 3, on_reply, q);
+    return redis_send_numbered(q->owner->redis, ARGS, argv, 3, on_reply, q);
 }
 
 static struct question *question_new(struct redis_source *s, struct bytes name, store_done_fn *done,

@@ -12,11 +12,11 @@
 #define MARK      sizeof(struct hash128)
 
 /* KEYS: parts, marks.  ARGV: window, length of a part, items, costs, limits, marks (16 bytes each,
- * or none), most marks, most of an amount.
- * Answers {admitted, items charged, microseconds to wait or -1, the amounts spent}. */
+ * or none), most marks, most of an amount, the reply's number.
+ * Answers {number, admitted, items charged, microseconds to wait or -1, the amounts spent}. */
 static const char script[] =
     "local window, each, items = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])\n"
-    "local most = tonumber(ARGV[8])\n"
+    "local most, number = tonumber(ARGV[8]), tonumber(ARGV[9])\n"
     "local function numbers(s)\n"
     "  local out = {}\n"
     "  for v in string.gmatch(s, '%d+') do out[#out + 1] = tonumber(v) end\n"
@@ -58,9 +58,9 @@ static const char script[] =
     "if not fits then\n"
     "  local wait = -1\n"
     "  if alone and window > 0 and first then wait = math.max(first + window - now, 1) end\n"
-    "  return {0, 0, wait, unpack(sum)}\n"
+    "  return {number, 0, 0, wait, unpack(sum)}\n"
     "end\n"
-    "if items == 0 then return {1, 0, 0, unpack(sum)} end\n"
+    "if items == 0 then return {number, 1, 0, 0, unpack(sum)} end\n"
     "local stop = 0\n"
     "if window > 0 then stop = now - math.fmod(now, each) + each end\n"
     "last = math.max(last, stop)\n"
@@ -81,7 +81,7 @@ static const char script[] =
     "  if over > 0 then redis.call('SPOP', KEYS[2], over) end\n"
     "  redis.call('PEXPIRE', KEYS[2], " MARK_KEEP ")\n"
     "end\n"
-    "return {1, items, 0, unpack(total)}\n";
+    "return {number, 1, items, 0, unpack(total)}\n";
 
 enum { WINDOW, EACH, ITEMS, COSTS, LIMITS, MARKS, MARKS_MOST, MOST, ARGUMENTS };
 enum { ARGS = 5 + ARGUMENTS, REPLY = 3 + STORE_AMOUNTS, KEY = BUCKET_NAME + 4 };
@@ -114,7 +114,7 @@ static bool send_question(struct question *q) {
         bytes_of(q->keys[1], KEY),
     };
     memcpy(argv + 5, q->argument, sizeof(q->argument));
-    return redis_send(q->owner->redis, ARGS, argv, 3, on_reply, q);
+    return redis_send_numbered(q->owner->redis, ARGS, argv, 3, on_reply, q);
 }
 
 static void say(struct question *q, size_t *at, int which, const uint64_t *v, int count) {

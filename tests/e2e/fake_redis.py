@@ -193,6 +193,29 @@ def says_and_waits(data, repeat=b"", total=0):
     return play
 
 
+def numbered(*values):
+    """An array of the number that the gate gave the command, as is right, and these."""
+    def play(link, _, reply):
+        number = reply.split(b"\r\n")[1] if reply[:1] == b"*" else b":0"
+        link.send(b"*%d\r\n" % (1 + len(values)) +
+                  b"".join(value + b"\r\n" for value in (number, *values)))
+    return play
+
+
+def swallows_one(swallowed):
+    """The third reply of each connection is lost, those behind it are not; `swallowed` holds the
+    connections."""
+    counts = {}
+
+    def play(link, _, reply):
+        counts[link] = counts.get(link, 0) + 1
+        if counts[link] == 3:
+            swallowed.append(link)
+        else:
+            link.send(reply)
+    return play
+
+
 def twice(link, _, reply):
     """One reply too many."""
     link.send(reply + reply)

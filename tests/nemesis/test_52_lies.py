@@ -8,7 +8,7 @@ import pytest
 
 import fake_redis
 import fleet as rigs
-from fake_redis import Meddler, says, says_and_waits
+from fake_redis import Meddler, numbered, says, says_and_waits
 from harness import SANITIZED, wait_for
 from redis_servers import RedisServer, redis_server  # noqa: F401 (a fixture)
 from fleet import Rule
@@ -45,8 +45,11 @@ LIES = {
     "no array": says(b"*-1\r\n"),
     "strings": says(b"*3\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n"),
     "too few": says(b"*1\r\n:1\r\n"),
-    "out of range": says(b"*3\r\n:7\r\n:-9223372036854775808\r\n:-1\r\n"),
-    "beyond 64 bits": says(b"*3\r\n:99999999999999999999\r\n:0\r\n:0\r\n"),
+    "too few and numbered": numbered(b":1"),
+    "out of range": numbered(b":7", b":-9223372036854775808", b":-1"),
+    "more than was asked for": numbered(b":1", b":41", b":0"),
+    "another's number": says(b"*4\r\n:1\r\n:1\r\n:0\r\n:0\r\n"),
+    "beyond 64 bits": numbered(b":99999999999999999999", b":0", b":0"),
     "another protocol": says(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"),
     "nothing but line ends": says(b"\r\n" * 100),
     "a negative length": says(b"$-5\r\n"),
@@ -175,3 +178,27 @@ def test_connections_cut_at_every_byte(rig, redis_server, exact):  # noqa: F811
     assert set(decisions.statuses()) <= {200, 429}
     rigs.assert_bounded(rule, decisions, rig.events, (started, up))
     assert decisions.took.max() < (rigs.PATIENCE if SANITIZED else 1)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_lost_reply_shifts_no_other(rig, redis_server, exact):  # noqa: F811
+    """One client uses up its tokens, others do not: none of them is told what is another's, and the
+    connection that lost a reply does not stay in use, a reply behind for ever."""
+    rule = Rule(100, 20, exact=exact, gates=1)
+    swallowed = []
+    with contextlib.closing(Meddler(redis_server.port)) as between:
+        between.misbehave(fake_redis.swallows_one(swallowed))
+        rig.start_gates("redis://127.0.0.1:%d" % between.port, rule, count=1, clients=20,
+                        timeout=PATIENT)
+        rig.load(c=8, k=20)
+        started = time.monotonic()
+        wait_for(lambda: len(swallowed) >= 16, "replies were lost on many connections")
+        between.misbehave(fake_redis.passes)
+        up = rig.wait_up()
+        calm = rig.fallbacks()
+        rig.let_run(0.5)
+        assert rig.fallbacks() == calm, "a connection is a reply behind"
+        decisions = rig.finish()
+    for _, mine in decisions.by_client():
+        rigs.assert_bounded(rule, mine, rig.events, (started, up))
+    assert decisions.took.max() < PATIENT + (rigs.PATIENCE if SANITIZED else 1)

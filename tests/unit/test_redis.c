@@ -335,6 +335,121 @@ static void errors_of_a_server_that_serves_no_writes(void **state) {
     }
 }
 
+/* --- Numbered replies. */
+
+static const char *numbered_form; /* of the reply: %lld is the command's number */
+static unsigned swallowed;        /* so many commands are not answered */
+static void say_numbered(struct talk *t, int argc, const struct bytes *argv) {
+    char text[128];
+    long long number = strtoll(argv[argc - 1].at, NULL, 10);
+    assert_int_equal(argc, 3);
+    assert_true(number > 0 && number < 1LL << 53);
+    if (swallowed > 0) {
+        swallowed--;
+        return;
+    }
+    snprintf(text, sizeof(text), numbered_form, number);
+    say(t, text);
+}
+
+static bool ask_numbered(struct outcome *o) {
+    const struct bytes argv[] = {BYTES_LITERAL("EVAL"), BYTES_LITERAL("k")};
+    *o = (struct outcome){.calls = 0};
+    return redis_send_numbered(redis, 2, argv, 1, on_outcome, o);
+}
+
+static void connect_numbered(const char *form) {
+    numbered_form = form;
+    swallowed = 0;
+    connect_all(say_numbered);
+}
+
+static void the_number_is_taken_off(void **state) {
+    static const struct {
+        const char *form, *text;
+        enum redis_result result;
+    } cases[] = {
+        {"*2\r\n:%lld\r\n:5\r\n", "[:5]", REDIS_OK},
+        {"*1\r\n:%lld\r\n", "[]", REDIS_OK},
+        {"-OOM %lld\r\n", NULL, REDIS_ERROR},
+    };
+    struct outcome o;
+    (void)state;
+    connect_numbered(NULL);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        numbered_form = cases[i].form;
+        assert_true(ask_numbered(&o));
+        TURN_UNTIL(o.calls > 0);
+        assert_int_equal(o.result, cases[i].result);
+        if (cases[i].text != NULL)
+            assert_string_equal(o.text, cases[i].text);
+    }
+    assert_int_equal(servers[0].accepted, REDIS_CONNECTIONS);
+}
+
+static void a_reply_without_the_number_breaks_it(void **state) {
+    static const char *const forms[] = {
+        "*2\r\n:1%lld\r\n:5\r\n",
+        "*2\r\n:-%lld\r\n:5\r\n",
+        "*2\r\n:5\r\n:%lld\r\n",
+        "*2\r\n+%lld\r\n:5\r\n",
+        ":%lld\r\n",
+        "*0\r\n",
+        "*-1\r\n",
+        "$-1\r\n",
+        "*1\r\n$-1\r\n",
+    };
+    struct outcome o;
+    (void)state;
+    connect_numbered(NULL);
+    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+        unsigned before = servers[0].accepted;
+        numbered_form = forms[i];
+        assert_true(ask_numbered(&o));
+        TURN_UNTIL(o.calls > 0);
+        assert_int_equal(o.result, REDIS_DOWN);
+        TURN_UNTIL(all_ready() && servers[0].accepted == before + 1);
+    }
+}
+
+/* Nobody is told the answer to another's question, and what was asked is not asked again. */
+static void a_reply_that_is_lost_breaks_it(void **state) {
+    enum { COUNT = 10 };
+    struct outcome o[COUNT];
+    (void)state;
+    connect_numbered("*2\r\n:%lld\r\n:1\r\n");
+    swallowed = 1;
+    for (int i = 0; i < COUNT; i++)
+        assert_true(ask_numbered(&o[i]));
+    for (int i = 0; i < COUNT; i++) {
+        TURN_UNTIL(o[i].calls > 0);
+        assert_int_equal(o[i].result, REDIS_DOWN);
+    }
+    TURN_UNTIL(all_ready());
+    assert_int_equal(servers[0].asked, COUNT);
+    assert_true(ask_numbered(&o[0]));
+    TURN_UNTIL(o[0].calls > 0);
+    assert_string_equal(o[0].text, "[:1]");
+}
+
+/* Nobody waits for it any more: its number is looked at all the same, or a connection on which each
+ * reply is taken for a late one would never be of use again. */
+static void so_does_one_that_nobody_waits_for(void **state) {
+    struct outcome o[2];
+    (void)state;
+    connect_numbered("*2\r\n:%lld\r\n:1\r\n");
+    swallowed = 1;
+    assert_true(ask_numbered(&o[0]));
+    TURN_UNTIL(servers[0].asked == 1);
+    redis_cancel(redis, &o[0]);
+    assert_true(ask_numbered(&o[1]));
+    TURN_UNTIL(o[1].calls > 0);
+    assert_int_equal(o[1].result, REDIS_DOWN);
+    assert_int_equal(o[0].calls, 0);
+    TURN_UNTIL(all_ready() && servers[0].accepted == REDIS_CONNECTIONS + 1);
+    assert_int_equal(redis->count, 0);
+}
+
 /* --- The handshake. */
 
 static char heard[512];
@@ -556,6 +671,10 @@ int main(void) {
         CASE(an_idle_connection_stays),
         CASE(says_once_that_it_is_lost_and_found),
         CASE(errors_of_a_server_that_serves_no_writes),
+        CASE(the_number_is_taken_off),
+        CASE(a_reply_without_the_number_breaks_it),
+        CASE(a_reply_that_is_lost_breaks_it),
+        CASE(so_does_one_that_nobody_waits_for),
         CASE(greets_with_what_is_configured),
         CASE(greets_without_what_is_not),
         CASE(a_wrong_password_is_read_anew),

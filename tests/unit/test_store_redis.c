@@ -128,6 +128,8 @@ static int64_t call(int argc, ...) {
     return reply.values[0].integer;
 }
 
+#define NUMBER "9007199254740991" /* the greatest there is */
+
 /* ---- redis.h: one command at a time, answered when the test says so ---- */
 
 static struct {
@@ -147,8 +149,8 @@ static uint64_t gate_clock(void) {
     return fake_us;
 }
 
-bool redis_send(struct redis *r, int argc, const struct bytes *argv, int key, redis_done_fn *done,
-                void *cookie) {
+bool redis_send_numbered(struct redis *r, int argc, const struct bytes *argv, int key,
+                         redis_done_fn *done, void *cookie) {
     size_t used = 0;
     (void)r;
     if (wire.refuse)
@@ -160,6 +162,7 @@ bool redis_send(struct redis *r, int argc, const struct bytes *argv, int key, re
         wire.argv[i] = bytes_of(wire.text + used, argv[i].len);
         used += argv[i].len;
     }
+    wire.argv[argc++] = BYTES_LITERAL(NUMBER);
     snprintf(wire.first, sizeof(wire.first), "%.*s", (int)argv[0].len, argv[0].at);
     wire.argc = argc;
     wire.key = key;
@@ -212,6 +215,9 @@ static void let_server_answer(void) {
     enum redis_result result = server_call(wire.argc, argv, &reply);
     if (result == REDIS_ERROR)
         fail_msg("%.*s", (int)reply.values[0].text.len, reply.values[0].text.at);
+    assert_int_equal(reply.values[0].integer, atoll(NUMBER));
+    reply.values++;
+    reply.count--;
     reply_now(result, &reply);
 }
 
