@@ -88,14 +88,24 @@ struct log_file *log_file_new(const char *name) {
     return f;
 }
 
+/* A named pipe that nobody reads would keep whoever opens it waiting: that is an error (ENXIO).
+ * Its writer, in a thread of its own, may wait. */
+static int open_path(struct bytes path) {
+    int fd = open(path.at, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC, 0640);
+    if (fd >= 0)
+        fcntl(fd, F_SETFL, O_APPEND);
+    return fd;
+}
+
 bool log_file_open(struct log_file *f, struct bytes path) {
     int fd = -1;
     if (bytes_is(path, "-"))
         fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
     else if (path.len > 0)
-        fd = open(path.at, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+        fd = open_path(path);
     if (path.len > 0 && (fd < 0 || !start_writer(f))) {
-        log_line(LOG_ERROR, "%s %.*s: %s", f->name, (int)path.len, path.at, strerror(errno));
+        log_line(LOG_ERROR, "%s %.*s: %s", f->name, (int)path.len, path.at,
+                 errno == ENXIO ? "nobody reads this pipe" : strerror(errno));
         if (fd >= 0)
             close(fd);
         return false;

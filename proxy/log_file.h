@@ -11,7 +11,8 @@ struct log_file;
 struct log_file *log_file_new(const char *name);
 
 /* Opens path ("-": standard output; empty: no log) in place of what was open: so a file that was
- * renamed is left.  False: it cannot be opened, which was logged, and the one before stays. */
+ * renamed is left.  False: it cannot be opened, or is a pipe that nobody reads, which was logged,
+ * and the one before stays. */
 MUST bool log_file_open(struct log_file *f, struct bytes path);
 
 /* From any thread: hands lines over; *lines is then empty.  False: more than `most` bytes wait

@@ -82,6 +82,38 @@ def test_a_sink_that_cannot_be_opened_is_no_start(make_gate, upstream):
     assert "missing/a: No such file or directory" in gate.stderr()
 
 
+def test_a_pipe(make_gate, upstream):
+    """One that nobody reads is no sink, at the start and at a reload, and holds up neither; one
+    whose reader reads no more holds up the alerts alone."""
+    gate = make_gate(upstream.url, start=False, more=SINK)
+    os.mkfifo(gate.path("alerts.jsonl"))
+    gate.start(wait=False, env={"ASAN_OPTIONS": "detect_leaks=0"})
+    assert gate.process.wait(harness.PATIENCE) == 1
+    gate.process = None
+    assert "alerts.jsonl: nobody reads this pipe" in gate.stderr()
+
+    reader = os.open(gate.path("alerts.jsonl"), os.O_RDONLY | os.O_NONBLOCK)
+    gate.start()
+    fail_reload(gate)
+    line = wait_for(lambda: read_some(reader), "the alert")
+    assert json.loads(line)["rule"]["id"] == "config.reload"
+    for _ in range(200):  # more than a pipe holds
+        fail_reload(gate)
+    assert gate.infer()[0] == 200
+    os.close(reader)
+    failures = gate.metric("config_reloads_total", result="failed")
+    gate.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: gate.metric("config_reloads_total", result="failed") > failures, "refused")
+    assert gate.infer()[0] == 200
+
+
+def read_some(descriptor):
+    try:
+        return os.read(descriptor, 65536)
+    except BlockingIOError:
+        return b""
+
+
 def test_errors_of_the_section(make_gate, upstream):
     gate = make_gate(upstream.url, start=False)
     for section, why in (
