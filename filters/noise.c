@@ -323,7 +323,8 @@ static bool privacy(const void *at, struct privacy *out) {
     out->covers = 1u << OUT_SCORES | 1u << OUT_LOGITS;
     out->sensitivity = has_range(conf) ? "the width of the range, in every column"
                                        : "L1 2: two distributions that share no class";
-    return additive_privacy(&conf->noise, (double)(b.high - b.low) * (has_range(conf) ? 1 : 2), out);
+    return additive_privacy(&conf->noise, (double)(b.high - b.low) * (has_range(conf) ? 1 : 2),
+                            out);
 }
 
 static void explain(const void *at, struct buf *out) {

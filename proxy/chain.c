@@ -20,11 +20,10 @@ bool chain_begin(struct chain *c, const struct policy *policy, const struct filt
 
 /* Counts v as slot's and, in observe mode, turns what is not PASS into it. */
 static struct verdict judge(struct chain *c, struct stats *stats, uint32_t slot, struct verdict v) {
-    static const enum filter_counter counters[] = {
-        [VERDICT_PASS] = FILTER_PASS,
-                                                  [VERDICT_DENY] = FILTER_DENY,
-                                                  [VERDICT_SWITCH] = FILTER_SWITCH,
-                                                  [VERDICT_FAULT] = FILTER_FAULT};
+    static const enum filter_counter counters[] = {[VERDICT_PASS] = FILTER_PASS,
+                                                   [VERDICT_DENY] = FILTER_DENY,
+                                                   [VERDICT_SWITCH] = FILTER_SWITCH,
+                                                   [VERDICT_FAULT] = FILTER_FAULT};
     const struct filter_slot *s = &c->policy->slots[slot];
     if (v.kind == VERDICT_WAIT)
         return v;

@@ -188,9 +188,9 @@ static int letter_of(struct bytes word) {
     static const struct {
         const char *name;
         int letter;
-    } names[] = {{"-c", 'c'},      {"--config", 'c'},    {"--client", 'C'},
-                 {"--model", 'M'}, {"--id", 'i'},        {"--kind", 'k'},
-                 {"--tier", 't'},  {"--not-after", 'n'}, {"--new", 'N'},    {"--key", 'K'}};
+    } names[] = {{"-c", 'c'},    {"--config", 'c'}, {"--client", 'C'}, {"--model", 'M'},
+                 {"--id", 'i'},  {"--kind", 'k'},   {"--tier", 't'},   {"--not-after", 'n'},
+                 {"--new", 'N'}, {"--key", 'K'}};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         if (bytes_is(word, names[i].name))
             return names[i].letter;
@@ -240,6 +240,6 @@ int cli_main(int argc, char **argv, int (*run)(const char *config_path)) {
     for (int i = 0; i < COMMAND_COUNT; i++)
         if (strcmp(name, commands[i].name) == 0)
             return read_args(&commands[i], argc - from, argv + from, &a) ? commands[i].go(&a)
-                                                                   : usage(&commands[i]);
+                                                                         : usage(&commands[i]);
     return unknown_command(name);
 }

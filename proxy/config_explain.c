@@ -147,7 +147,7 @@ static void say_spent(const struct view *v) {
     if (v->c->ledger.path.len == 0)
         buf_add_str(v->out, "- not known: there is no ledger\n");
     else if (!ledger_last(v->c->ledger.path.at, v->client.pseudonym, v->model_name, &s))
-        buf_add_str(v->out, "- not known: the ledger cannot be read\n");
+        buf_add_str(v->out, "- not known: there is no ledger yet, or it cannot be read\n");
     else if (!s.found)
         buf_add_str(v->out, "- nothing that the ledger's file knows of\n");
     else

@@ -57,8 +57,8 @@ void config_link_noise(struct reading *r);
 void config_link_ledger(struct reading *r);
 void config_link_upstreams(struct reading *r);
 void config_link_policies(struct reading *r);
-void config_link_models(struct reading *r);  /* after upstreams and policies */
-void config_link_clients(struct reading *r); /* after models: keys name their tiers */
+void config_link_models(struct reading *r);    /* after upstreams and policies */
+void config_link_clients(struct reading *r);   /* after models: keys name their tiers */
 void config_link_relations(struct reading *r); /* after all of them */
 void config_link_forwarded(struct reading *r, const struct yaml_node *clients);
 void config_link_mtls(struct reading *r, const struct yaml_node *clients);

@@ -35,10 +35,10 @@ struct randomness {
 
 /* What a query was charged, for counters and the ledger. */
 struct charge {
-    uint32_t rows, free_rows;      /* paid for, and paid for before */
-    double cost, spent, limit;     /* epsilon or rho, as `unit` says; spent with this one */
-    double share;                  /* of the budget that is spent, 0 to 1 */
-    const char *unit;              /* NULL: nothing was charged, nor asked for */
+    uint32_t rows, free_rows;  /* paid for, and paid for before */
+    double cost, spent, limit; /* epsilon or rho, as `unit` says; spent with this one */
+    double share;              /* of the budget that is spent, 0 to 1 */
+    const char *unit;          /* NULL: nothing was charged, nor asked for */
     bool denied;
 };
 
@@ -83,10 +83,10 @@ struct loader {
 
 /* What a mechanism promises for one row of one output, and for which outputs. */
 struct privacy {
-    uint32_t covers;       /* 1 << enum output_kind for each kind it makes private */
-    double epsilon, delta; /* as configured; delta 0: pure */
-    struct loss loss;      /* the same in the accountant's terms */
-    bool sticky;           /* an exact repeat draws nothing new */
+    uint32_t covers;                /* 1 << enum output_kind for each kind it makes private */
+    double epsilon, delta;          /* as configured; delta 0: pure */
+    struct loss loss;               /* the same in the accountant's terms */
+    bool sticky;                    /* an exact repeat draws nothing new */
     const char *sensitivity, *unit; /* in words */
     const char *why;                /* there is none: why, as a sentence that teaches */
 };

@@ -42,7 +42,8 @@ static struct tls_context *server_context(const struct tls_files *f, char *error
                                            .key = f->key,
                                            .client_ca = f->client_ca,
                                            .client_crl = f->client_crl,
-                                           .required = f->client_certificate != CERTIFICATE_OPTIONAL};
+                                           .required =
+                                               f->client_certificate != CERTIFICATE_OPTIONAL};
     return tls_server_context(&files, error, len);
 }
 
@@ -412,8 +413,7 @@ static bool open_all(struct gate *g) {
             !upstreams_apply(&g->workers[i]) || !open_listeners(&g->workers[i]))
             return false;
     return open_admin(g) && log_file_open(g->access_log, g->config->access_log) &&
-           ledger_open(g->ledger, &g->config->ledger) &&
-           alert_open(&g->main, g->config);
+           ledger_open(g->ledger, &g->config->ledger) && alert_open(&g->main, g->config);
 }
 
 static void close_gate(struct gate *g) {

@@ -104,7 +104,7 @@ struct model {
     const struct tier_policy *tiers;
     uint32_t tier_count;
     struct declared declared;
-    int rows; /* enum row_rule: how a query's batch size is told */
+    int rows;                         /* enum row_rule: how a query's batch size is told */
     uint32_t outputs[OUT_OPAQUE + 1]; /* declared ones of each kind */
     uint32_t index;
 };
@@ -205,7 +205,7 @@ struct config {
     char sha256[SHA256_HEX]; /* of the file, the key list and the JWKS, one after the other (`cat A
                                 B C | sha256sum`): the policy version in the access log */
     struct bytes path;
-    uint64_t workers;        /* 0: one per core */
+    uint64_t workers; /* 0: one per core */
     struct ledger_conf ledger;
     struct bytes access_log; /* a path; "-": standard output; empty: none */
     struct listener_conf *listeners;

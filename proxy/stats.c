@@ -150,7 +150,7 @@ static void print_latency(struct stats *const *all, unsigned count, struct buf *
 
 static void print_filters(struct stats *const *all, unsigned count, struct buf *out) {
     static const char *const verdicts[FILTER_COUNTERS] = {"pass", "deny", "fault", "would_deny",
-                                                           "switch"};
+                                                          "switch"};
     describe(out, "filter_verdicts_total", "What each filter of each policy decided.", "counter");
     for (uint32_t i = 0; i < registry.filter_count; i++)
         for (unsigned v = 0; v < FILTER_COUNTERS; v++) {

@@ -55,17 +55,18 @@ struct store_rate {
  * knows; each is an account by itself, and all are added to, but it is enough that one of them
  * stays within its limit (a Renyi filter: any of its orders may bear the promise). */
 struct store_budget {
-    uint64_t limit[STORE_AMOUNTS]; /* 0: this one admits nothing */
-    uint64_t window_us;            /* 0: nothing is ever given back */
+    uint64_t limit[STORE_AMOUNTS];    /* 0: this one admits nothing */
+    uint64_t window_us;               /* 0: nothing is ever given back */
     enum store_on_failure on_failure; /* never STORE_LOCAL: two halves of a gate would pay twice */
 };
 
 /* What a query would spend: the cost for each item that is not marked as paid, which then is.  A
  * mark is for good or until it is forgotten, when it is paid again. */
 struct store_spending {
-    uint64_t cost[STORE_AMOUNTS]; /* of an item; 0 to STORE_AMOUNT_MAX, which is more than any limit */
-    uint32_t items;               /* 1 to STORE_ITEMS_MAX, or more without marks */
-    const struct hash128 *marks;  /* one an item; NULL: every item is paid for */
+    uint64_t
+        cost[STORE_AMOUNTS]; /* of an item; 0 to STORE_AMOUNT_MAX, which is more than any limit */
+    uint32_t items;          /* 1 to STORE_ITEMS_MAX, or more without marks */
+    const struct hash128 *marks; /* one an item; NULL: every item is paid for */
 };
 
 struct store;

@@ -236,10 +236,9 @@ static enum store_status durable_spend(struct store *store, struct bytes name,
         .planned = *out,
         .done = done,
         .cookie = cookie};
-    return out->status =
-               wait_for_disk(s, &op,
-                             (struct request){
-                                 .key = key, .spends = true, .window_us = budget->window_us});
+    return out->status = wait_for_disk(
+               s, &op,
+               (struct request){.key = key, .spends = true, .window_us = budget->window_us});
 }
 
 static void durable_cancel(struct store *store, void *cookie) {

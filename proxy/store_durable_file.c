@@ -22,8 +22,20 @@
 #define NUMBER(n)      #n
 #define NUMBER_OF(m)   NUMBER(m)
 
-enum statement { BEGIN, COMMIT, ROLLBACK, PUT, REMOVE, SCAN, CLEAR, MARK, SPEND, EXPIRE, ACCOUNTS,
-                 STATEMENTS };
+enum statement {
+    BEGIN,
+    COMMIT,
+    ROLLBACK,
+    PUT,
+    REMOVE,
+    SCAN,
+    CLEAR,
+    MARK,
+    SPEND,
+    EXPIRE,
+    ACCOUNTS,
+    STATEMENTS
+};
 
 static const char *const texts[STATEMENTS] = {
     [BEGIN] = "BEGIN IMMEDIATE",

@@ -19,7 +19,7 @@ struct record {
     struct hash128 key;
     enum record_kind kind;
     uint64_t due_ns;
-    uint64_t value; /* what the kind makes of it; a debt is only its due */
+    uint64_t value;       /* what the kind makes of it; a debt is only its due */
     struct bytes account; /* RECORD_ACCOUNT: of accounts_save */
 };
 
@@ -96,8 +96,8 @@ struct op {
     struct mail mail;
     struct list link; /* of the worker's pending */
     struct timer patience;
-    struct durable_store *home; /* NULL: gone; under the queue's lock */
-    struct demand demand;       /* not changed once queued */
+    struct durable_store *home;  /* NULL: gone; under the queue's lock */
+    struct demand demand;        /* not changed once queued */
     struct store_answer planned; /* of a spending, once the disk has it; likewise */
     store_done_fn *done;
     void *cookie;
@@ -133,7 +133,7 @@ struct requests {
 struct durable {
     struct durable_clocks clocks;
     struct debts debts;
-    struct accounts *accounts; /* by wall time */
+    struct accounts *accounts;        /* by wall time */
     enum store_on_failure on_failure; /* where the rule says nothing */
     uint64_t start_ns;
     bool crashed; /* the life before did: brief buckets begin spent */

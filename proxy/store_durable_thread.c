@@ -210,8 +210,7 @@ bool durable_start(struct durable *d) {
     d->saved = calloc(STORE_BATCH_MAX, sizeof(*d->saved));
     for (size_t i = 0; d->saved != NULL && i < STORE_BATCH_MAX; i++)
         buf_init(&d->saved[i].bytes, KIB(8));
-    if (d->records != NULL && d->saved != NULL &&
-        pthread_create(&d->thread, NULL, storage, d) == 0)
+    if (d->records != NULL && d->saved != NULL && pthread_create(&d->thread, NULL, storage, d) == 0)
         return true;
     free(d->saved);
     free(d->records);

@@ -46,12 +46,11 @@ static void view_free(struct store *store) {
     free(store);
 }
 
-static const struct store_ops view_ops = {
-    .name = "memory",
-    .take = view_take,
-    .spend = view_spend,
-    .cancel = view_cancel,
-    .free = view_free};
+static const struct store_ops view_ops = {.name = "memory",
+                                          .take = view_take,
+                                          .spend = view_spend,
+                                          .cancel = view_cancel,
+                                          .free = view_free};
 
 static struct store *view_new(struct store *whole) {
     struct view *v = malloc(sizeof(*v));

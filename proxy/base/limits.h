@@ -135,7 +135,7 @@
 #define REDIS_BACKOFF_MIN       MS(100)    /* between attempts to connect; doubled, and jittered */
 #define REDIS_BACKOFF_MAX       MS(500)    /* so low: in use again within a second of its return */
 #define REDIS_REFRESH_PAUSE     MS(250)    /* between questions for the slots of a Cluster */
-#define REDIS_SENTINEL_PAUSE    SECONDS(1)  /* between questions for the master while there is one */
+#define REDIS_SENTINEL_PAUSE    SECONDS(1) /* between questions for the master while there is one */
 #define REDIS_NODE_KEEP         SECONDS(60) /* a node of a Cluster without slots, named by a redirect */
 #define REDIS_PASSWORD_MAX      KIB(4)
 #define REDIS_LOG_PAUSE         SECONDS(1) /* between lines that say that Redis is lost */
@@ -169,12 +169,12 @@
 #define STORE_CHARGES_TICK 256        /* of these in one tick */
 
 /* Budgets. */
-#define STORE_AMOUNT_MAX   (UINT64_C(1) << 52) /* of one account; sums stop there */
-#define STORE_ITEMS_MAX    1024                /* marked items of one query: over = 413 */
-#define STORE_MARKS_MAX    4096                /* marks of one account in Redis */
-#define STORE_ACCOUNT_BYTES MIB(64)            /* all accounts of a gate without Redis */
-#define LEDGER_BUFFER_MAX  MIB(16)             /* lines waiting for the disk */
-#define LEDGER_LINE_MAX    KIB(4)
+#define STORE_AMOUNT_MAX    (UINT64_C(1) << 52) /* of one account; sums stop there */
+#define STORE_ITEMS_MAX     1024                /* marked items of one query: over = 413 */
+#define STORE_MARKS_MAX     4096                /* marks of one account in Redis */
+#define STORE_ACCOUNT_BYTES MIB(64)             /* all accounts of a gate without Redis */
+#define LEDGER_BUFFER_MAX   MIB(16)             /* lines waiting for the disk */
+#define LEDGER_LINE_MAX     KIB(4)
 
 /* Alerts. */
 #define ALERT_SINKS_MAX     16
