@@ -381,6 +381,12 @@ struct redis *redis_new(struct worker *w, const struct store_conf *conf) {
     return r;
 }
 
+static void flush(struct redis *r) {
+    for (unsigned i = 0; i < r->node_count; i++)
+        for (unsigned k = 0; k < REDIS_CONNECTIONS && r->nodes[i] != NULL; k++)
+            redis_link_flush(r->nodes[i]->links[k]);
+}
+
 void redis_free(struct redis *r) {
     if (r == NULL)
         return;
@@ -390,6 +396,7 @@ void redis_free(struct redis *r) {
         next = n->next;
         c->done = NULL;
     }
+    flush(r);
     if (r->asker != NULL)
         redis_link_close(r->asker);
     while (r->node_count > 0)

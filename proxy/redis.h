@@ -44,7 +44,8 @@ typedef void redis_done_fn(void *cookie, enum redis_result, const struct redis_r
 
 /* NULL: out of memory.  Connects in the background and keeps doing so (with jitter). */
 struct redis *redis_new(struct worker *w, const struct store_conf *conf);
-void redis_free(struct redis *r); /* nothing that is pending is called back any more */
+/* Nothing that is pending is called back any more; it is still written as far as can be at once. */
+void redis_free(struct redis *r);
 
 /* A command of argc binary-safe arguments, copied.  key: the index of the argument whose hash slot
  * chooses the Cluster node (0: any).  False: not taken (queue full, no connection): done is not

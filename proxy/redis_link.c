@@ -163,6 +163,11 @@ static void write_commands(struct redis_link *l) {
     }
 }
 
+void redis_link_flush(struct redis_link *l) {
+    if (l->state == LINK_READY && !l->blocked)
+        write_commands(l);
+}
+
 static void write_hello(struct redis_link *l) {
     while (l->hello_written < l->hello_len) {
         struct iovec iov = {l->hello + l->hello_written, l->hello_len - l->hello_written};

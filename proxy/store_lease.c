@@ -40,6 +40,7 @@ struct shard {
 struct leases {
     struct hash_key hash_key;
     struct lease *entries;
+    _Atomic unsigned stores; /* that use them */
     struct shard shards[SHARDS];
 };
 
@@ -302,16 +303,22 @@ static uint32_t collect(struct shard *shard, uint64_t now, struct leftover *out)
     return count;
 }
 
+/* Some of what has expired by then.  False: that was all, or no more can be sent. */
+static bool give_back(struct lease_store *s, struct shard *shard, uint64_t now) {
+    struct leftover left[SWEEP_MAX];
+    uint32_t count = collect(shard, now, left);
+    bool sent = true;
+    for (uint32_t i = 0; i < count; i++)
+        sent = s->source->ops->settle(s->source, &left[i].bucket, &left[i].rate, false,
+                                      left[i].tokens);
+    return sent && count == SWEEP_MAX;
+}
+
 static void lease_tick(struct store *store) {
     struct lease_store *s = (struct lease_store *)store;
-    struct leftover left[SWEEP_MAX];
     uint64_t now = s->now_us();
-    for (uint32_t i = 0; i < SHARDS; i++) {
-        uint32_t count = collect(&s->all->shards[i], now, left);
-        for (uint32_t k = 0; k < count; k++)
-            s->source->ops->settle(s->source, &left[k].bucket, &left[k].rate, false,
-                                   left[k].tokens);
-    }
+    for (uint32_t i = 0; i < SHARDS; i++)
+        give_back(s, &s->all->shards[i], now);
 }
 
 /* ---- The contract ---- */
@@ -347,6 +354,10 @@ static void lease_free(struct store *store) {
         learn(s, &w->q, &failed);
         wait_free(w);
     }
+    if (--s->all->stores == 0)
+        for (uint32_t i = 0; i < SHARDS; i++)
+            while (give_back(s, &s->all->shards[i], UINT64_MAX))
+                continue;
     free(s);
 }
 
@@ -363,6 +374,7 @@ struct store *store_lease_new(struct leases *l, struct source *source, uint64_t 
         return NULL;
     *s = (struct lease_store){.store = {&lease_ops}, .all = l, .source = source, .now_us = now_us};
     list_init(&s->waiting);
+    l->stores++;
     return &s->store;
 }
 

@@ -31,7 +31,7 @@ void leases_free(struct leases *l);
 
 /* A worker's way to them, over its own source, which it does not own but uses to its end.  now_us:
  * the monotonic clock, the same for all.  Its tick gives back what has expired.  NULL: out of
- * memory. */
+ * memory.  The last of them to be freed gives back all that is held. */
 struct store *store_lease_new(struct leases *l, struct source *source, uint64_t (*now_us)(void));
 
 #endif

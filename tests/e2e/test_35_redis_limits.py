@@ -104,6 +104,15 @@ def test_what_a_lease_holds_goes_back(make_gate, upstream, redis_server):  # noq
     assert statuses(gates[1], 3) == [429] * 3
 
 
+def test_what_a_lease_holds_goes_back_at_the_end(make_gate, upstream, redis_server):  # noqa: F811
+    """A gate that is stopped in order costs the client nothing."""
+    gates = two_gates(make_gate, upstream, redis_server.url, rule(400))
+    assert statuses(gates[0], 100) == [200] * 100
+    assert all(is_up(gates[0]) for _ in range(5))  # by then what it asked for last has come
+    gates[0].stop()
+    assert statuses(gates[1], 300) == [200] * 300
+
+
 def test_other_kinds_of_servers(make_gate, upstream, redis_with_user, tmp_path):  # noqa: F811
     gate = make_gate(upstream.url, start=False, policy=rule(3), more=store(
         redis_with_user.url, user="gate", password="redis.password"))
@@ -268,6 +277,39 @@ def test_a_change_of_the_store_needs_a_restart(make_gate, upstream, redis_server
     wait_for(lambda: "a change of 'store' needs a restart" in gate.stderr(), "it is said")
     gate.reload(more=store(redis_server.url), policy=rule(20, on_failure="open"))
     assert gate.metric("config_reloads_total", result="ok") == 1
+
+
+def test_reloads_and_the_store(make_gate, upstream, redis_with_user, tmp_path):  # noqa: F811
+    """The store outlives the policy that it was opened with, also while Redis is away, and then gets
+    in again with the password that is in the file by then."""
+    server = redis_with_user
+    secret = tmp_path / "password"
+    secret.write_text("correct-horse\n")
+    secret.chmod(0o600)
+
+    def policy(burst):
+        return rule(burst, "1000/s", on_failure="closed")
+
+    gate = with_redis(make_gate, upstream, "redis://%s/3" % server.address, policy(50), user="gate",
+                      password=str(secret))
+    for burst in (60, 70):
+        gate.reload(policy=policy(burst))
+        assert gate.infer()[0] == 200
+    server.kill()
+    wait_for(lambda: not is_up(gate), "it is lost")
+    secret.write_text("wrong-horse\n")
+    for burst in (80, 90):
+        gate.reload(policy=policy(burst))
+        assert gate.infer()[0] == 503
+    server.start()
+    wait_for(lambda: "it refuses the password" in gate.stderr(), "the password was changed")
+    gate.reload(policy=policy(100))
+    assert gate.infer()[0] == 503
+    secret.write_text("correct-horse\n")
+    wait_for(lambda: is_up(gate), "it is found")
+    gate.reload(policy=policy(110))
+    assert gate.infer()[0] == 200
+    assert "horse" not in gate.stderr()
 
 
 def test_explain_tells_the_bound(make_gate, upstream, redis_server):  # noqa: F811

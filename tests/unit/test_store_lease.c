@@ -400,6 +400,30 @@ static void left_over_goes_back(void **unused) {
     close_gates();
 }
 
+/* By whoever goes last; those before leave it to the others. */
+static void all_goes_back_at_the_end(void **unused) {
+    (void)unused;
+    open_gates(&deep, bound(&deep));
+    for (int i = 0; i < 20; i++) {
+        now_us += 5000;
+        take(0, 0, 1, NULL);
+        answer_due();
+    }
+    uint64_t held = most_out();
+    assert_true(held > 0);
+    for (int w = 0; w < WORKERS; w++) {
+        assert_int_equal(shared.settles, 0);
+        stores[0][w]->ops->free(stores[0][w]);
+    }
+    assert_int_equal(shared.settles, 1);
+    assert_int_equal(shared.refunded, held);
+    leases_free(leases[0]);
+    leases[0] = leases_new();
+    for (int w = 0; w < WORKERS; w++)
+        stores[0][w] = store_lease_new(leases[0], &shared.source, fake_clock);
+    close_gates();
+}
+
 static void refusals_are_remembered(void **unused) {
     (void)unused;
     open_gates(&small, bound(&small));
@@ -494,6 +518,7 @@ int main(void) {
         cmocka_unit_test(cold_buckets_lease_nothing),
         cmocka_unit_test(exact_and_small_rates_ask_each_time),
         cmocka_unit_test(left_over_goes_back),
+        cmocka_unit_test(all_goes_back_at_the_end),
         cmocka_unit_test(refusals_are_remembered),
         cmocka_unit_test(refusals_are_forgotten),
         cmocka_unit_test(more_than_the_burst_is_never_asked),
