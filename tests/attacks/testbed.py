@@ -73,7 +73,7 @@ class Bed:
         """Its errors go to a file: a pipe that nobody reads would stop it one day."""
         with open(self.path(name + ".log"), "wb") as log:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log,
-                                       start_new_session=True, **more)
+                                       **more)
         self.processes.append(process)
         return process
 

@@ -1,4 +1,5 @@
 import contextlib
+import itertools
 import os
 import subprocess
 import sys
@@ -18,21 +19,17 @@ def upstream():
 
 @contextlib.contextmanager
 def gates_in(parent):
-    gates = []
+    numbers = itertools.count()
+    with contextlib.ExitStack() as ends:
+        def make(urls, start=True, **parts):
+            folder = parent / ("gate%d" % next(numbers))
+            folder.mkdir()
+            g = harness.Gate(folder, [urls] if isinstance(urls, str) else urls, **parts)
+            ends.callback(g.kill)
+            ends.callback(g.stop)
+            return g.start() if start else g
 
-    def make(urls, start=True, **parts):
-        folder = parent / ("gate%d" % len(gates))
-        folder.mkdir()
-        g = harness.Gate(folder, [urls] if isinstance(urls, str) else urls, **parts)
-        gates.append(g)
-        return g.start() if start else g
-
-    yield make
-    for g in gates:
-        try:
-            g.stop()
-        finally:
-            g.kill()
+        yield make
 
 
 @pytest.fixture

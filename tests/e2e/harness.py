@@ -98,7 +98,7 @@ class Gate:
         self.errors = open(self.path("stderr"), "ab")
         self.process = subprocess.Popen([*prefix, BINARY, "run", "-c", self.path("policy.yaml")],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                        stderr=self.errors, start_new_session=True,
+                                        stderr=self.errors,
                                         env={**os.environ, **(env or {})})
         if wait:
             wait_for(self.is_ready, "the gate is ready: " + self.stderr())

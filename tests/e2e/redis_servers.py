@@ -125,10 +125,13 @@ class RedisServer:
                 with open(path, "w") as f:
                     f.write(self.configuration())
             self.process = subprocess.Popen([self.program, path], stdin=subprocess.DEVNULL,
-                                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                            start_new_session=True)
-            wait_for(lambda: self.process.poll() is not None or self.answers(),
-                     "%s answers on port %d" % (self.program, self.port))
+                                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            try:
+                wait_for(lambda: self.process.poll() is not None or self.answers(),
+                         "%s answers on port %d" % (self.program, self.port))
+            except BaseException:
+                self.kill()
+                raise
             if self.process.poll() is None:
                 return self
             self.process = None

@@ -66,16 +66,16 @@ def jump_about(rig, clock, rule, check):
 def test_of_redis(rig, tmp_path, library, monkeypatch, exact):
     clock, rule = Clock(tmp_path, library), Rule(100, 30, exact=exact)
     server = RedisServer(tmp_path)
-    with monkeypatch.context() as m:
-        for name, value in clock.env.items():
-            m.setenv(name, value)
-        server.start()
 
     def check(offset):
         wait_for(lambda: abs(int(server.call("TIME")[0]) - time.time() - offset) < 60,
                  "Redis' clock jumped")
 
     try:
+        with monkeypatch.context() as m:
+            for name, value in clock.env.items():
+                m.setenv(name, value)
+            server.start()
         rig.start_gates(server.url, rule, timeout=SLOW)
         jump_about(rig, clock, rule, check)
     finally:
