@@ -118,7 +118,7 @@
 
 /* Redis.  The queue counts commands whose reply has not come, late ones included: a server that
  * stalls fills it, and then commands are refused at once. */
-#define REDIS_CONNECTIONS       2 /* of one worker to one server: the key chooses */
+#define REDIS_CONNECTIONS       4 /* of one worker to one server: the key chooses */
 #define REDIS_QUEUE_MAX         4096
 #define REDIS_QUEUE_BYTES_MAX   MIB(2)
 #define REDIS_ARGS_MAX          32      /* of one command */

@@ -128,7 +128,9 @@ static int64_t call(int argc, ...) {
     return reply.values[0].integer;
 }
 
-#define NUMBER "9007199254740991" /* the greatest there is */
+/* The greatest there is, of a reply. */
+#define GREATEST      INT64_C(9007199254740991)
+#define GREATEST_TEXT "9007199254740991"
 
 /* ---- redis.h: one command at a time, answered when the test says so ---- */
 
@@ -162,7 +164,7 @@ bool redis_send_numbered(struct redis *r, int argc, const struct bytes *argv, in
         wire.argv[i] = bytes_of(wire.text + used, argv[i].len);
         used += argv[i].len;
     }
-    wire.argv[argc++] = BYTES_LITERAL(NUMBER);
+    wire.argv[argc++] = BYTES_LITERAL(GREATEST_TEXT);
     snprintf(wire.first, sizeof(wire.first), "%.*s", (int)argv[0].len, argv[0].at);
     wire.argc = argc;
     wire.key = key;
@@ -215,7 +217,7 @@ static void let_server_answer(void) {
     enum redis_result result = server_call(wire.argc, argv, &reply);
     if (result == REDIS_ERROR)
         fail_msg("%.*s", (int)reply.values[0].text.len, reply.values[0].text.at);
-    assert_int_equal(reply.values[0].integer, atoll(NUMBER));
+    assert_int_equal(reply.values[0].integer, GREATEST);
     reply.values++;
     reply.count--;
     reply_now(result, &reply);

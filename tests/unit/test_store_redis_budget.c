@@ -107,7 +107,9 @@ static enum redis_result server_call(int argc, const struct bytes *argv,
     return kind == '-' ? REDIS_ERROR : REDIS_OK;
 }
 
-#define NUMBER "9007199254740991" /* the greatest there is */
+/* The greatest there is, of a reply. */
+#define GREATEST      INT64_C(9007199254740991)
+#define GREATEST_TEXT "9007199254740991"
 
 /* ---- redis.h ---- */
 
@@ -146,14 +148,14 @@ bool redis_send_numbered(struct redis *r, int argc, const struct bytes *argv, in
     memcpy(copy, argv, (size_t)argc * sizeof(*argv));
     copy[0] = BYTES_LITERAL("EVAL");
     copy[1] = with_clock();
-    copy[argc++] = BYTES_LITERAL(NUMBER);
+    copy[argc++] = BYTES_LITERAL(GREATEST_TEXT);
     wire.sent++;
     wire.done = done;
     wire.cookie = cookie;
     if (server.in != NULL)
         wire.result = server_call(argc, copy, &wire.reply);
     if (server.in != NULL && wire.result == REDIS_OK) {
-        assert_int_equal(wire.reply.values[0].integer, atoll(NUMBER));
+        assert_int_equal(wire.reply.values[0].integer, GREATEST);
         wire.reply.values++;
         wire.reply.count--;
     }
