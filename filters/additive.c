@@ -168,18 +168,20 @@ bool additive_units(const double *values, uint32_t cols, uint64_t grid, int64_t 
     return true;
 }
 
-/* What the datatype makes of it, so that every form of the answer shows the same number. */
-static double held(enum dtype type, double v) {
+static double held_narrow(enum dtype type, double v) {
     char element[sizeof(double)];
     struct tensor t = {.dtype = type, .elements = 1, .data = {element, sizeof(element)}};
-    if (type == DTYPE_FP64 || type == DTYPE_BYTES)
-        return v;
-    if (type == DTYPE_FP32)
-        return (float)v;
     if (type == DTYPE_FP16)
         v = fmin(fmax(v, -FP16_MAX), FP16_MAX);
     dtype_write(type, v, element);
     return tensor_number(&t, 0);
+}
+
+/* What the datatype makes of it, so that every form of the answer shows the same number. */
+static double held(enum dtype type, double v) {
+    if (type == DTYPE_FP64 || type == DTYPE_BYTES)
+        return v;
+    return type == DTYPE_FP32 ? (float)v : held_narrow(type, v);
 }
 
 void additive_release(struct output *o, uint32_t row, uint64_t grid, const int64_t *units) {

@@ -68,15 +68,20 @@ static const unsigned char inverse_e[] = {
     0x5e, 0x2d, 0x58, 0xd8, 0xb3, 0xbc, 0xdf, 0x1a, 0xba, 0xde, 0xc7, 0x82, 0x90, 0x54, 0xf9, 0x0d,
     0xda, 0x98, 0x05, 0xaa, 0xb5, 0x6c, 0x77, 0x33, 0x30, 0x24, 0xb9, 0xd0, 0xa5, 0x07, 0xda, 0xed};
 
-/* True with probability exp(-1): random digits against its own.  What is behind these would be
- * asked for once in 2^256 draws. */
-static bool bernoulli_inverse_e(struct bits *b) {
-    for (size_t i = 0; i < sizeof(inverse_e); i++) {
+/* Random digits against those of exp(-1) from the i-th on.  What is behind the last would be asked
+ * for once in 2^256 draws. */
+static bool inverse_e_from(struct bits *b, size_t i) {
+    for (; i < sizeof(inverse_e); i++) {
         unsigned char drawn = (unsigned char)bits_take(b, 8);
         if (drawn != inverse_e[i])
             return drawn < inverse_e[i];
     }
     return false;
+}
+
+/* True with probability exp(-1). */
+static bool bernoulli_inverse_e(struct bits *b) {
+    return inverse_e_from(b, 0);
 }
 
 /* Algorithm 1 for n <= d: the alternating series of exp, a term a step. */
@@ -96,11 +101,16 @@ bool draw_bernoulli_exp(struct bits *b, wide n, wide d) {
 }
 
 /* How often exp(-1) comes true in a row.  The first of them are always drawn, so that the time does
- * not tell the number, but for one in 3000 that are more. */
+ * not tell the number, but for one in 3000 that are more.  Their first digits are drawn together
+ * and compared without a branch; those that are equal, one in 256, are decided by further ones. */
 static uint64_t draw_steps(struct bits *b) {
-    uint64_t steps = 0, all = 1;
+    uint64_t steps = 0, all = 1, digits = bits_take(b, 8 * STEPS_FIXED);
     for (int i = 0; i < STEPS_FIXED; i++) {
-        all &= bernoulli_inverse_e(b);
+        unsigned drawn = digits >> 8 * i & 0xff;
+        uint64_t true_now = drawn < inverse_e[0];
+        if (drawn == inverse_e[0])
+            true_now = inverse_e_from(b, 1);
+        all &= true_now;
         steps += all;
     }
     while (all && steps < STEPS_MAX && bernoulli_inverse_e(b))

@@ -157,24 +157,36 @@ static int by_value(const void *at, const void *bt) {
     return (a->at > b->at) - (a->at < b->at);
 }
 
-static void sort_row(struct entry *row, const int64_t *units, const struct output_class *classes,
-                     uint32_t cols) {
+/* Those above the floor, the best first; how many. */
+static uint32_t sort_row(struct entry *row, const int64_t *units,
+                         const struct output_class *classes, uint32_t cols, int64_t floor) {
+    uint32_t count = 0;
     for (uint32_t i = 0; i < cols; i++) {
-        row[i] = (struct entry){.value = units[i], .class = i, .at = i};
+        if (units[i] <= floor)
+            continue;
+        row[count] = (struct entry){.value = units[i], .class = i, .at = i};
         if (classes != NULL) {
-            row[i].class = classes[i].index;
-            row[i].label = classes[i].label;
+            row[count].class = classes[i].index;
+            row[count].label = classes[i].label;
         }
+        count++;
     }
-    qsort(row, cols, sizeof(*row), by_value);
+    qsort(row, count, sizeof(*row), by_value);
+    return count;
 }
 
 /* The nearest point of the simplex: the same is taken from each number and what falls below zero
- * is zero.  On the grid that leaves fewer than `kept` units, which go to the greatest. */
-static void project(const struct entry *row, int64_t *units, uint32_t cols, int64_t one) {
+ * is zero.  On the grid that leaves fewer than `kept` units, which go to the greatest.  No number
+ * is kept that is as low as the greatest less one, so only those above it need sorting. */
+static void project(struct entry *row, int64_t *units, const struct output_class *classes,
+                    uint32_t cols, int64_t one) {
     __int128 sum = 0, excess = 0;
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < cols; i++) {
+    uint32_t kept = 0, best = 0;
+    for (uint32_t i = 1; i < cols; i++)
+        best = units[i] > units[best] ? i : best;
+    uint32_t count = sort_row(row, units, classes, cols, units[best] - one);
+    memset(units, 0, cols * sizeof(*units));
+    for (uint32_t i = 0; i < count; i++) {
         sum += row[i].value;
         if ((__int128)row[i].value * (i + 1) <= sum - one)
             break;
@@ -182,8 +194,8 @@ static void project(const struct entry *row, int64_t *units, uint32_t cols, int6
         excess = sum - one;
     }
     __int128 each = excess / kept + (excess % kept > 0), left = one;
-    for (uint32_t i = 0; i < cols; i++) {
-        units[row[i].at] = i < kept ? (int64_t)(row[i].value - each) : 0;
+    for (uint32_t i = 0; i < kept; i++) {
+        units[row[i].at] = (int64_t)(row[i].value - each);
         left -= units[row[i].at];
     }
     for (uint32_t i = 0; i < kept && left > 0; i++, left--)
@@ -215,7 +227,7 @@ static void put_on_top(int64_t *units, uint32_t cols, uint32_t top) {
 /* The order of a ranking tells what the noise hides. */
 static void order_row(struct entry *row, struct output *o, uint32_t r, int64_t *units) {
     struct output_class *classes = o->classes + (size_t)r * o->cols;
-    sort_row(row, units, classes, o->cols);
+    sort_row(row, units, classes, o->cols, INT64_MIN);
     for (uint32_t i = 0; i < o->cols; i++) {
         units[i] = row[i].value;
         classes[i] = (struct output_class){row[i].class, row[i].label};
@@ -238,10 +250,8 @@ static void finish_row(const struct conf *conf, const struct room *room, struct 
         put_on_top(room->units, o->cols, top);
     if (conf->after == AFTER_CLIP && (o->kind == OUT_SCORES || has_range(conf)))
         clip(room->units, o->cols, b);
-    if (conf->after == AFTER_SIMPLEX && o->kind == OUT_SCORES) {
-        sort_row(room->row, room->units, classes, o->cols);
-        project(room->row, room->units, o->cols, (int64_t)1 << conf->noise.grid);
-    }
+    if (conf->after == AFTER_SIMPLEX && o->kind == OUT_SCORES)
+        project(room->row, room->units, classes, o->cols, (int64_t)1 << conf->noise.grid);
     if (conf->keep_top1 && conf->after == AFTER_CLIP)
         put_on_top(room->units, o->cols, top);
     if (classes != NULL)
