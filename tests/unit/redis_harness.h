@@ -112,18 +112,26 @@ static void greet_back(struct talk *t, int argc, const struct bytes *argv) {
     }
 }
 
+/* The number of a line "*3\r" or "$5\r". */
+static uint64_t count_of(struct bytes line) {
+    uint64_t n;
+    assert_true(line.len > 2 && line.at[line.len - 1] == '\r');
+    assert_true(bytes_to_u64(bytes_of(line.at + 1, line.len - 2), 1u << 20, &n));
+    return n;
+}
+
 /* A whole command at the front of data: its length, else 0. */
 static size_t read_command(struct bytes data, int *argc, struct bytes argv[WORDS]) {
     struct bytes rest = data, line = bytes_cut(&rest, '\n');
     if (rest.at == NULL)
         return 0;
-    *argc = atoi(line.at + 1);
+    *argc = (int)count_of(line);
     assert_true(line.at[0] == '*' && *argc <= WORDS);
     for (int i = 0; i < *argc; i++) {
         line = bytes_cut(&rest, '\n');
         if (rest.at == NULL)
             return 0;
-        size_t len = (size_t)atoi(line.at + 1);
+        size_t len = count_of(line);
         if (rest.len < len + 2)
             return 0;
         argv[i] = bytes_of(rest.at, len);

@@ -341,14 +341,14 @@ static const char *numbered_form; /* of the reply: %lld is the command's number 
 static unsigned swallowed;        /* so many commands are not answered */
 static void say_numbered(struct talk *t, int argc, const struct bytes *argv) {
     char text[128];
-    long long number = strtoll(argv[argc - 1].at, NULL, 10);
+    uint64_t number;
     assert_int_equal(argc, 3);
-    assert_true(number > 0 && number < 1LL << 53);
+    assert_true(bytes_to_u64(argv[2], (UINT64_C(1) << 53) - 1, &number) && number > 0);
     if (swallowed > 0) {
         swallowed--;
         return;
     }
-    snprintf(text, sizeof(text), numbered_form, number);
+    snprintf(text, sizeof(text), numbered_form, (long long)number);
     say(t, text);
 }
 
