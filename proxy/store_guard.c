@@ -41,7 +41,10 @@ struct guard {
     struct list waiting; /* struct wait */
     struct wait *spare;
     enum state state;
-    bool asking;       /* a ping is out */
+    bool asking; /* a ping is out */
+    bool names;  /* failed is set */
+    struct bucket
+        failed;        /* LOST: the one that was asked for last: of a Cluster, that node is gone */
     unsigned in_a_row; /* UP: failures, LOST: answers */
     uint64_t since_us; /* in this state */
     uint64_t heard_us; /* last answer or failure */
@@ -163,7 +166,8 @@ static void on_success(struct guard *g) {
     }
 }
 
-static void on_failure(struct guard *g) {
+/* key: what was asked for; none: nothing in particular. */
+static void on_failure(struct guard *g, struct bytes key) {
     stats_count(g->stats, COUNT_store_failures);
     if (g->source == NULL)
         return;
@@ -172,8 +176,12 @@ static void on_failure(struct guard *g) {
         g->in_a_row = 0;
     else if (g->state == STARTING && g->heard_us - g->since_us < STORE_PATIENCE)
         return;
-    else if (++g->in_a_row >= STORE_FAILURES)
+    else if (++g->in_a_row >= STORE_FAILURES) {
+        g->names = key.len > 0;
+        if (g->names)
+            g->failed = bucket_of(key);
         enter(g, LOST);
+    }
 }
 
 /* ---- Deciding without the store ---- */
@@ -249,6 +257,12 @@ static void wait_free(struct guard *g, struct wait *w) {
     g->spare = w;
 }
 
+static void keep_key(struct wait *w, struct bytes key) {
+    w->key_len = key.len;
+    if (key.len > 0)
+        memcpy(w->key, key.at, key.len);
+}
+
 static void on_answer(void *cookie, const struct store_answer *answer) {
     struct wait *w = cookie;
     struct guard *g = w->owner;
@@ -257,11 +271,12 @@ static void on_answer(void *cookie, const struct store_answer *answer) {
     void *whose = w->cookie;
     list_remove(&w->link);
     if (answer->status == STORE_FAILED) {
-        on_failure(g);
+        struct bytes key = bytes_of(w->key, w->key_len);
+        on_failure(g, key);
         if (w->spends)
             decide_spend(g, w->rate.on_failure, &own);
         else
-            decide(g, bytes_of(w->key, w->key_len), &w->rate, w->n, &own);
+            decide(g, key, &w->rate, w->n, &own);
     } else {
         on_success(g);
     }
@@ -284,16 +299,14 @@ static enum store_status guard_take(struct store *store, struct bytes key,
         w->rate = *rate;
         w->n = n;
         w->spends = false;
-        w->key_len = key.len;
-        if (key.len > 0)
-            memcpy(w->key, key.at, key.len);
+        keep_key(w, key);
         list_push(&g->waiting, &w->link);
         return status;
     }
     wait_free(g, w);
     if (status == STORE_DONE)
         return status;
-    on_failure(g);
+    on_failure(g, key);
     return decide(g, key, rate, n, out);
 }
 
@@ -302,7 +315,7 @@ static enum store_status guard_spend(struct store *store, struct bytes key,
                                      const struct store_spending *what, store_done_fn *done,
                                      void *cookie, struct store_answer *out) {
     struct guard *g = (struct guard *)store;
-    struct wait *w = g->state != LOST ? wait_new(g, 0) : NULL;
+    struct wait *w = g->state != LOST ? wait_new(g, key.len) : NULL;
     if (w == NULL)
         return decide_spend(g, budget->on_failure, out);
     enum store_status status = store_spend(g->lower, key, budget, what, on_answer, w, out);
@@ -312,14 +325,14 @@ static enum store_status guard_spend(struct store *store, struct bytes key,
         w->cookie = cookie;
         w->rate = (struct store_rate){.on_failure = budget->on_failure};
         w->spends = true;
-        w->key_len = 0;
+        keep_key(w, key);
         list_push(&g->waiting, &w->link);
         return status;
     }
     wait_free(g, w);
     if (status == STORE_DONE)
         return status;
-    on_failure(g);
+    on_failure(g, key);
     return decide_spend(g, budget->on_failure, out);
 }
 
@@ -342,7 +355,7 @@ static void on_ping(void *cookie, const struct store_answer *answer) {
     struct guard *g = cookie;
     g->asking = false;
     if (answer->status != STORE_DONE)
-        on_failure(g);
+        on_failure(g, bytes_of(NULL, 0));
     else if (g->state != LOST)
         on_success(g);
     else if (++g->in_a_row >= STORE_RECOVERIES && g->now_us() - g->since_us >= STORE_LOST_MIN)
@@ -356,9 +369,10 @@ static void guard_tick(struct store *store) {
     if (g->source == NULL)
         return;
     if (!g->asking && (g->state != UP || g->now_us() - g->heard_us >= STORE_TICK)) {
-        g->asking = g->source->ops->ping(g->source, on_ping, g) == STORE_PENDING;
+        const struct bucket *b = g->state == LOST && g->names ? &g->failed : NULL;
+        g->asking = g->source->ops->ping(g->source, b, on_ping, g) == STORE_PENDING;
         if (!g->asking)
-            on_failure(g);
+            on_failure(g, bytes_of(NULL, 0));
     }
     if (g->state == UP)
         pay(g);

@@ -107,7 +107,8 @@ struct question {
     uint64_t began_us;
     bool again; /* sent with the whole script already */
     char what;
-    char key[STORE_REDIS_KEY];
+    char key[STORE_REDIS_KEY + 1];
+    uint8_t key_len;
     uint64_t numbers[NUMBERS];
 };
 
@@ -153,7 +154,7 @@ static bool send_script(struct question *q) {
         q->again ? BYTES_LITERAL("EVAL") : BYTES_LITERAL("EVALSHA"),
         q->again ? BYTES_LITERAL(script) : bytes_of(q->owner->sha1, sizeof(q->owner->sha1) - 1),
         BYTES_LITERAL("1"),
-        bytes_of(q->key, sizeof(q->key)),
+        bytes_of(q->key, q->key_len),
     };
     for (int i = 0; i < NUMBERS; i++) {
         int len = snprintf(text[i], NUMBER_TEXT, "%llu", (unsigned long long)q->numbers[i]);
@@ -172,6 +173,7 @@ static struct question *question_new(struct redis_source *s, struct bytes name, 
     memcpy(q->key, "q{", 2);
     memcpy(q->key + 2, name.at, BUCKET_NAME);
     q->key[STORE_REDIS_KEY - 1] = '}';
+    q->key_len = STORE_REDIS_KEY;
     list_push(&s->asked, &q->link);
     return q;
 }
@@ -288,11 +290,15 @@ static bool redis_settle(struct source *source, const struct bucket *b,
 }
 
 /* By the script, and a write: a server that is full, read-only, loading, or does not let us run
- * scripts still answers PING. */
-static enum store_status redis_ping(struct source *source, store_done_fn *done, void *cookie) {
+ * scripts still answers PING.  A bucket's probe is another key in its slot. */
+static enum store_status redis_ping(struct source *source, const struct bucket *b,
+                                    store_done_fn *done, void *cookie) {
     static const struct store_rate rate = {.count = 1, .period_us = 1000, .burst = 1};
     struct redis_source *s = (struct redis_source *)source;
-    struct question *q = question_new(s, BYTES_LITERAL("probe______"), done, cookie);
+    struct bytes name = b != NULL ? bytes_of(b->name, BUCKET_NAME) : BYTES_LITERAL("probe______");
+    struct question *q = question_new(s, name, done, cookie);
+    if (q != NULL && b != NULL)
+        q->key[q->key_len++] = 'p';
     return q != NULL && start(q, &rate, 'c', 1, 0) ? STORE_PENDING : STORE_FAILED;
 }
 

@@ -51,8 +51,10 @@ struct source_ops {
      * not, to a debt of the burst at most.  False: not sent. */
     bool (*settle)(struct source *, const struct bucket *, const struct store_rate *, bool charge,
                    uint64_t tokens);
-    /* The cheapest question that shows that takes would be answered. */
-    enum store_status (*ping)(struct source *, store_done_fn *done, void *cookie);
+    /* The cheapest question that shows that takes would be answered, of the server that has this
+     * bucket (NULL: of any). */
+    enum store_status (*ping)(struct source *, const struct bucket *, store_done_fn *done,
+                              void *cookie);
     void (*cancel)(struct source *, void *cookie);
     void (*free)(struct source *);
 };

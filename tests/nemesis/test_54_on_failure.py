@@ -15,7 +15,7 @@ import load
 import fleet as rigs
 from fake_redis import Meddler
 from harness import SANITIZED, read_answer, wait_for
-from redis_servers import redis_server  # noqa: F401 (a fixture)
+from redis_servers import redis_cluster, redis_server  # noqa: F401 (fixtures)
 from fleet import Rule
 
 MODES = {"local": {200, 429}, "closed": {503}, "open": {200}}
@@ -101,6 +101,26 @@ def test_a_flapping_store_does_not_flap_the_state(rig, redis_server):  # noqa: F
     assert set(decisions.statuses()) <= {200, 429}
     assert losses <= 2 * WORKERS, losses
     assert len(store_alerts(gate)) <= 4
+
+
+def test_a_part_of_a_cluster_is_away(rig, redis_cluster):  # noqa: F811
+    """What the nodes that are left say does not make the store found, and then lost again."""
+    for s in redis_cluster.servers:
+        s.call("CONFIG", "SET", "cluster-require-full-coverage", "no")
+    rule = Rule(200, 40, exact=True, gates=1)
+    gate, = rig.start_gates(redis_cluster.url, rule, count=1, clients=30, timeout=0.5)
+    rig.wait_up()
+    rig.load(w=4, k=30)
+    rig.let_run(0.2)
+    redis_cluster.servers[0].kill()
+    rig.wait_down()
+    rig.let_run(2.5)
+    losses, told = gate.metric("store_losses_total"), len(store_alerts(gate))
+    redis_cluster.servers[0].start()
+    rig.wait_up()
+    decisions = rig.finish()
+    assert losses == WORKERS and told == 1, (losses, told)
+    assert set(decisions.statuses()) <= {200, 429}
 
 
 # Clients who leave while their decision waits.

@@ -44,6 +44,7 @@ static struct {
     int takes, pings, ticks, charged, cancels, frees;
     uint64_t tokens;
     struct store_rate rate;
+    struct bucket pinged; /* all zeros: any */
 } below;
 
 static enum store_status fake_take(struct store *s, struct bytes key, const struct store_rate *rate,
@@ -97,8 +98,10 @@ static const struct store_ops fake_ops = {.name = "fake",
                                           .free = fake_free};
 static struct store fake_store = {&fake_ops};
 
-static enum store_status fake_ping(struct source *s, store_done_fn *done, void *cookie) {
+static enum store_status fake_ping(struct source *s, const struct bucket *b, store_done_fn *done,
+                                   void *cookie) {
     (void)s;
+    below.pinged = b != NULL ? *b : (struct bucket){""};
     below.pings++;
     assert_null(below.ping_done); /* one at a time */
     if (!below.ping_taken)
@@ -236,6 +239,24 @@ static void lose_store(void) {
             answer_all(STORE_FAILED);
         }
     assert_false(guards_up(all));
+}
+
+/* Of a Cluster it may be one node that is gone: the others' answers do not make it found. */
+static void the_lost_bucket_is_asked_for(void **unused) {
+    const struct bucket any = {""}, k = bucket_of(BYTES_LITERAL("k"));
+    (void)unused;
+    open_gate(1, STORE_LOCAL, &fake_source);
+    tick(STORE_DONE);
+    assert_memory_equal(&below.pinged, &any, sizeof(any));
+    lose_store();
+    tick(STORE_FAILED);
+    assert_memory_equal(&below.pinged, &k, sizeof(k));
+    while (!guards_up(all))
+        tick(STORE_DONE);
+    now_us += SECONDS(1);
+    tick(STORE_DONE);
+    assert_memory_equal(&below.pinged, &any, sizeof(any));
+    close_gate();
 }
 
 /* ---- Budgets ---- */
@@ -577,6 +598,7 @@ static void nothing_can_count(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_lost_bucket_is_asked_for),
         cmocka_unit_test(test_budgets),
         cmocka_unit_test(answers_pass_through),
         cmocka_unit_test(on_failure_decides),

@@ -522,7 +522,7 @@ static void failures_are_told(void **unused) {
         begin(s, 1, 0);
         reply_now(results[i], NULL);
         assert_int_equal(got.status, STORE_FAILED);
-        assert_int_equal(s->ops->ping(s, on_answer, &got), STORE_PENDING);
+        assert_int_equal(s->ops->ping(s, NULL, on_answer, &got), STORE_PENDING);
         reply_now(results[i], NULL);
         assert_int_equal(got.status, STORE_FAILED);
     }
@@ -532,7 +532,7 @@ static void failures_are_told(void **unused) {
     assert_int_equal(answers, 5);
     wire.refuse = true;
     assert_int_equal(begin(s, 1, 0), STORE_FAILED);
-    assert_int_equal(s->ops->ping(s, on_answer, &got), STORE_FAILED);
+    assert_int_equal(s->ops->ping(s, NULL, on_answer, &got), STORE_FAILED);
     assert_int_equal(answers, 5);
     s->ops->free(s);
 }
@@ -547,14 +547,22 @@ static void ping_runs_the_script(void **unused) {
     struct redis_value ok = {.type = REDIS_TEXT, .text = BYTES_LITERAL("OK")};
     struct redis_reply status = {.count = 1, .values = &ok};
     struct redis_reply lost = error_reply("NOSCRIPT No matching script");
-    assert_int_equal(s->ops->ping(s, on_answer, &got), STORE_PENDING);
+    assert_int_equal(s->ops->ping(s, NULL, on_answer, &got), STORE_PENDING);
+    assert_memory_equal(wire.argv[3].at, "q{probe______}", 14);
     reply_now(REDIS_OK, &status);
     assert_int_equal(got.status, STORE_FAILED);
-    assert_int_equal(s->ops->ping(s, on_answer, &got), STORE_PENDING);
+    assert_int_equal(s->ops->ping(s, NULL, on_answer, &got), STORE_PENDING);
     reply_now(REDIS_ERROR, &lost);
     reply_now(REDIS_OK, &good);
     assert_int_equal(got.status, STORE_DONE);
     assert_int_equal(answers, 2);
+    struct bucket b = bucket_of(BYTES_LITERAL("k")); /* its slot, not its key */
+    assert_int_equal(s->ops->ping(s, &b, on_answer, &got), STORE_PENDING);
+    assert_int_equal(wire.argv[3].len, STORE_REDIS_KEY + 1);
+    assert_memory_equal(wire.argv[3].at + 2, b.name, BUCKET_NAME);
+    assert_memory_equal(wire.argv[3].at + 2 + BUCKET_NAME, "}p", 2);
+    reply_now(REDIS_OK, &good);
+    assert_int_equal(answers, 3);
     s->ops->free(s);
 }
 
