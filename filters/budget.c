@@ -8,7 +8,8 @@
  * Where all draws are sticky, an exact repeat is the same answer and costs nothing: its mark, under
  * the noise's key, is of the mechanisms, the account, the model and its version, and the question.
  * The version is known when the answer comes; until then it is taken to be the last one seen.  If
- * that was wrong, an answer that was free is withheld, and marks made under it are void. */
+ * that was wrong the answer is withheld, paid for or not: so what a mark stands for was paid for,
+ * and left under no other version, at whichever gate. */
 #include "budget.h"
 
 #include <math.h>
@@ -23,7 +24,6 @@
 
 struct version {
     uint64_t model, hash;
-    uint64_t era; /* changes when the version did, so that no mark of before is found */
 };
 
 static struct {
@@ -53,19 +53,12 @@ static struct version known_version(struct bytes model) {
 }
 
 /* The one that answered.  True: the one that was presumed, or none was. */
-static bool learn_version(const struct filter_call *call, const struct version *presumed,
-                          struct bytes version) {
+static bool learn_version(const struct version *presumed, struct bytes version) {
     uint64_t hash = hash_of(version);
-    struct version now = {presumed->model, hash, presumed->era};
-    bool right = presumed->hash == hash;
-    if (right)
+    if (presumed->hash == hash)
         return true;
-    if (presumed->hash != 0)
-        now.era = bits_take(call->random->fresh, 64);
     pthread_mutex_lock(&versions.lock);
-    struct version *v = &versions.at[presumed->model % VERSIONS];
-    if (v->model != presumed->model || v->hash != hash)
-        *v = now;
+    versions.at[presumed->model % VERSIONS] = (struct version){presumed->model, hash};
     pthread_mutex_unlock(&versions.lock);
     return presumed->hash == 0;
 }
@@ -294,8 +287,7 @@ static struct verdict on_answer(struct filter_call *call, struct predictions *p)
     struct bytes version = p->version.len > 0 ? p->version : call->query->version;
     if (!is_paid(call, p))
         return verdict_deny(502, "the answer has more in it than was paid for");
-    if (conf->sticky && !learn_version(call, &state->presumed, version) && state->marked &&
-        call->charge.free_rows > 0)
+    if (conf->sticky && !learn_version(&state->presumed, version) && state->marked)
         return verdict_fault("the model's version has changed: ask again");
     return verdict_pass();
 }
@@ -315,6 +307,7 @@ const struct filter filter_budget = {
     .conf_size = sizeof(struct budget_conf),
     .state_size = sizeof(struct state),
     .lasting = true,
+    .only_judges = true,
     .check = budget_check,
     .switches = budget_switches,
     .after = budget_after,

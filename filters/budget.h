@@ -21,7 +21,7 @@ struct budget_conf {
     /* Made by budget_after. */
     uint32_t covers;                      /* 1 << enum output_kind */
     bool sticky;                          /* every draw is */
-    struct hash128 draws;                 /* tells these mechanisms from others */
+    struct hash128 draws;                 /* of the last mechanism: tells them from others */
     struct privacy privacy[BUDGET_KINDS]; /* of each output of the kind */
     uint64_t cost[BUDGET_KINDS][STORE_AMOUNTS];
 };

@@ -163,7 +163,6 @@ bool budget_after(void *at, const struct filter_use *behind, uint32_t count,
     for (uint32_t i = 0; i < count; i++) {
         const struct filter *f = behind[i].filter;
         struct privacy p = {.why = NULL};
-        static const struct hash_key key = {0x6d656368, 0x616e69736d};
         if (f == &filter_budget)
             return wrong(error, NULL, "a policy has one budget: two would both be charged");
         if (f->privacy == NULL)
@@ -176,9 +175,7 @@ bool budget_after(void *at, const struct filter_use *behind, uint32_t count,
         if (!check_pure(conf, &p, error))
             return false;
         take_mechanism(conf, &p);
-        struct hash128 h = hash_bytes128(&key, bytes_of(behind[i].conf, f->conf_size));
-        conf->draws.lo = conf->draws.lo * 31 + h.lo;
-        conf->draws.hi = conf->draws.hi * 31 + h.hi;
+        conf->draws = behind[i].draws; /* the last one's has the others in it */
     }
     if (conf->covers == 0)
         return wrong(error, NULL, why);

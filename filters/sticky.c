@@ -5,7 +5,8 @@
 
 #include "../proxy/base/require.h"
 
-#define DIGEST 32
+#define DIGEST     32
+#define WHOLE_BITS 53 /* whole numbers of so many bits are doubles */
 
 /* ---- What was asked ---- */
 
@@ -36,6 +37,10 @@ static void add_bytes(struct buf *b, struct bytes s) {
     buf_add_bytes(b, s);
 }
 
+static bool dtype_is_wide(enum dtype type) {
+    return type == DTYPE_INT64 || type == DTYPE_UINT64;
+}
+
 /* One form for all datatypes, for both zeros and for every NaN. */
 static double canonical(double v, double bucket) {
     if (bucket > 0)
@@ -54,6 +59,29 @@ static void add_strings(struct buf *b, struct reader *r) {
     }
 }
 
+/* Whole numbers that no double holds are told apart by their own bytes, behind all. */
+static void add_wide(struct buf *b, const struct reader *r) {
+    for (uint64_t i = 0; i < r->each && dtype_is_wide(r->t->dtype); i++) {
+        uint64_t v;
+        memcpy(&v, r->t->data.at + (r->next + i) * sizeof(v), sizeof(v));
+        uint64_t size = r->t->dtype == DTYPE_INT64 && v >> 63 != 0 ? -v : v;
+        if (size >> WHOLE_BITS == 0)
+            continue;
+        add_u64(b, i);
+        add_u64(b, v);
+    }
+}
+
+/* What is one element's is the same in every rank. */
+static void add_shape(struct buf *b, const struct reader *r) {
+    uint32_t from = r->shared ? 0 : 1;
+    while (from < r->t->rank && r->t->shape[from] == 1)
+        from++;
+    add_u64(b, r->t->rank - from);
+    for (uint32_t i = from; i < r->t->rank; i++)
+        add_u64(b, r->t->shape[i]);
+}
+
 static void add_numbers(struct buf *b, struct reader *r, double bucket) {
     if (r->each > SIZE_MAX / sizeof(double)) {
         b->failed = true;
@@ -68,6 +96,8 @@ static void add_numbers(struct buf *b, struct reader *r, double bucket) {
         memcpy(to + i * sizeof(v), &v, sizeof(v));
     }
     b->len += size;
+    if (bucket == 0)
+        add_wide(b, r);
 }
 
 /* The digest of the next question's part of an input.  False: too much. */
@@ -77,6 +107,8 @@ static bool read_input(struct sticky *s, struct reader *r) {
         return true;
     buf_clear(&s->context);
     add_bytes(&s->context, r->t->name);
+    add_bytes(&s->context, r->t->form);
+    add_shape(&s->context, r);
     buf_add_char(&s->context, r->t->dtype == DTYPE_BYTES ? 's' : 'n');
     if (r->t->dtype == DTYPE_BYTES)
         add_strings(&s->context, r);
@@ -143,6 +175,8 @@ static bool digest_questions(struct sticky *s) {
 struct verdict sticky_query(const struct filter_call *call, const struct sticky_conf *conf) {
     if (conf->on && call->query->rows > STICKY_ROWS_MAX)
         return verdict_deny(413, "too many rows in one request");
+    if (conf->on && call->query->in_sequence)
+        return verdict_deny(403, "requests of a sequence are not offered here");
     return verdict_pass();
 }
 
@@ -182,6 +216,7 @@ struct bits *sticky_row(struct sticky *s, const struct output *o, uint32_t row, 
         return random->fresh;
     buf_clear(b);
     add_bytes(b, s->what);
+    buf_add(b, &s->call->draws, sizeof(s->call->draws));
     add_bytes(b, s->call->model_name);
     add_bytes(b, s->version);
     add_bytes(b, o->tensor.name);

@@ -1,12 +1,15 @@
 /* sticky.h - noise that answers the same question the same way.
  *
- * A row's stream is the keyed stream of: the filter and its distribution, the model, its version as
- * the upstream says it, the output's name, what the row was asked with, and which of the rows for
- * that question it is.  What a row was asked with is the same in every datatype and shape, alone or
- * in a batch, from whichever client; each number is first divided by `bucket` and rounded.
+ * A row's stream is the keyed stream of: the filter with its distribution and options and those of
+ * all before it that change answers, the model, its version as the upstream says it, the output's
+ * name, what the row was asked with, and which of the rows for that question it is.  What a row was
+ * asked with is the same in every datatype, alone or in a batch, from whichever client; each number
+ * is first divided by `bucket` and rounded.  What may have another answer is another question:
+ * shapes that differ by more than leading ones, another content type.  Where the answer depends on
+ * queries before it nothing is the same question, and sticky filters refuse.
  *
- * The distribution is part of it, so that noise of two widths is independent: were one a multiple
- * of the other, two answers would give the score away. */
+ * Options are part of it, so that what they make of one score has independent noise: were it the
+ * same, or one a multiple of the other, two answers would give the score away. */
 #ifndef QG_STICKY_H
 #define QG_STICKY_H
 
@@ -44,7 +47,8 @@ struct sticky {
     struct buf context;           /* reused from row to row */
 };
 
-/* A batch of more rows than anyone's noise is worth is refused before the upstream is asked. */
+/* A batch of more rows than anyone's noise is worth, or a query of a sequence, is refused before
+ * the upstream is asked. */
 struct verdict sticky_query(const struct filter_call *, const struct sticky_conf *);
 
 /* False: out of memory.  what: bytes that no other filter or distribution has. */

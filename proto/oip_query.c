@@ -38,6 +38,11 @@ static bool read_sequence_id(struct oip_reader *r, struct oip_request *q) {
     return oip_u64(r, &q->sequence_number);
 }
 
+/* Number 0 and an empty text stand for none. */
+static bool is_of_sequence(const struct oip_request *q) {
+    return q->sequence_number != 0 || q->sequence_string.len > 0 || q->start || q->end;
+}
+
 static bool read_request_parameter(struct incoming *in, int which) {
     struct oip_reader *r = &in->r;
     struct oip_request *q = in->request;
@@ -74,6 +79,7 @@ static bool read_request_parameters(struct incoming *in) {
     while (oip_key(&in->r, request_parameters, &which))
         if (!read_request_parameter(in, which))
             return false;
+    in->q->in_sequence = is_of_sequence(in->request);
     return in->r.status == CODEC_OK;
 }
 
@@ -89,6 +95,7 @@ static bool add_input(struct incoming *in, const struct oip_tensor *t) {
         !oip_grow(r, (void **)&extra->content_types, q->input_count, sizeof(struct bytes)))
         return false;
     q->inputs[q->input_count] = t->tensor;
+    q->inputs[q->input_count].form = t->content_type;
     extra->content_types[q->input_count++] = t->content_type;
     return true;
 }

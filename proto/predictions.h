@@ -43,6 +43,7 @@ struct tensor {
     uint64_t elements; /* product of shape; 1 when rank is 0 */
     struct bytes data;
     struct bytes text; /* the JSON array data was read from, strict JSON; len 0: it was binary */
+    struct bytes form; /* of an input: how the upstream is told to read it; len 0: it is not */
 };
 
 /* Element i as a number (exact up to 2^53; NaN for BYTES). */
@@ -118,6 +119,7 @@ struct query {
     bool binary_output;  /* outputs that do not say otherwise are wanted in binary form */
     uint32_t rows;       /* queries in this batch: what limits and budgets charge; at least 1 */
     uint64_t elements;   /* of all inputs */
+    bool in_sequence;    /* the upstream's answer depends on queries before it, too */
     const void *dialect; /* the codec's own, kept from decode_query to encode_answer */
 };
 

@@ -11,6 +11,7 @@ bool chain_begin(struct chain *c, const struct policy *policy, const struct filt
         const struct filter_slot *slot = &policy->slots[i];
         c->calls[i] = *proto;
         c->calls[i].conf = slot->conf;
+        c->calls[i].draws = slot->draws;
         if (slot->filter->state_size > 0 &&
             (c->calls[i].state = arena_calloc(proto->arena, 1, slot->filter->state_size)) == NULL)
             return false;

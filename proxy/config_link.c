@@ -136,6 +136,7 @@ static void link_filter(struct reading *r, const struct yaml_node *n, const stru
     struct conf_error error = {.option = NULL};
     const struct filter *f = filter_named(n->key);
     char where[256];
+    size_t loaded;
     if (f == NULL) {
         diagnostics_add(&r->d, n->key_place, n->key_width,
                         diagnostics_hint(&r->d, n->key, config_filters()),
@@ -150,6 +151,7 @@ static void link_filter(struct reading *r, const struct yaml_node *n, const stru
     slot->filter = f;
     slot->place = n->key_place;
     slot->index = r->c->slot_total++;
+    loaded = r->loaded.len;
     slot->conf = arena_calloc(r->c->arena, 1, f->conf_size > 0 ? f->conf_size : 1);
     if (slot->conf == NULL)
         config_no_memory(r);
@@ -157,6 +159,8 @@ static void link_filter(struct reading *r, const struct yaml_node *n, const stru
              ((f->check != NULL && !f->check(slot->conf, &error)) ||
               !config_load_filter(r, f, slot->conf, &error)))
         refuse_conf(r, n, &error);
+    else
+        config_note_draws(r, p, slot, bytes_skip(buf_bytes(&r->loaded), loaded));
 }
 
 static void link_filters(struct reading *r, const struct yaml_node *list, struct policy *p) {

@@ -75,6 +75,10 @@ void config_link_keys(struct reading *r, const struct yaml_node *at, const char 
 bool config_load_filter(struct reading *r, const struct filter *f, void *conf,
                         struct conf_error *error);
 
+/* Fills in slot->draws, the policy's last; loaded: digests of the files it has read. */
+void config_note_draws(struct reading *, const struct policy *, struct filter_slot *slot,
+                       struct bytes loaded);
+
 extern const struct config_io config_system_io;
 
 /* The key of pseudonyms that have no key file: random, one a process. */

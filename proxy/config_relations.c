@@ -47,7 +47,8 @@ static void check_behind(const struct relations *rel, struct policy *p, uint32_t
     struct conf_error error = {.option = NULL};
     uint32_t count = 0;
     for (uint32_t i = slot + 1; i < p->slot_count; i++)
-        behind[count++] = (struct filter_use){p->slots[i].filter, p->slots[i].conf};
+        behind[count++] =
+            (struct filter_use){p->slots[i].filter, p->slots[i].conf, p->slots[i].draws};
     if (f->after != NULL && !f->after(p->slots[slot].conf, behind, count, &error))
         say(rel, slot_node(rel, p, slot), error.option, error.text);
 }
@@ -65,6 +66,17 @@ static void check_order(const struct relations *rel, struct policy *p, uint32_t 
         say(rel, slot_node(rel, p, slot), NULL,
             "top_k, above it, leaves no row of probabilities that could be masked: put top_k "
             "behind it");
+}
+
+/* What draws before a budget is no part of what that counts, and need not draw the same again. */
+static void check_counted(const struct relations *rel, struct policy *p, uint32_t slot) {
+    if (p->slots[slot].filter->privacy == NULL)
+        return;
+    for (uint32_t i = slot + 1; i < p->slot_count; i++)
+        if (p->slots[i].filter->lasting)
+            say(rel, slot_node(rel, p, slot), NULL,
+                "the budget, below it, counts only what stands behind it: put this behind the "
+                "budget");
 }
 
 static void check_lasting(const struct relations *rel, struct policy *p, uint32_t slot) {
@@ -166,8 +178,44 @@ static void check_cycle(const struct relations *rel, struct policy *p) {
 
 /* ---- Policies and models ---- */
 
+/* A mechanism and the labels of a model: beside what it makes private they would leave exact. */
+static const char *labels_wrong(const struct model *m, const struct policy *p) {
+    uint32_t acts = 0, promised = 0, declared = 0;
+    for (int k = 0; k <= OUT_OPAQUE; k++)
+        declared |= m->outputs[k] > 0 ? 1u << k : 0;
+    for (uint32_t i = 0; i < p->slot_count; i++) {
+        struct privacy promise = {.why = NULL};
+        if (p->slots[i].filter->privacy == NULL)
+            continue;
+        if (p->slots[i].filter->privacy(p->slots[i].conf, &promise))
+            promised |= promise.covers;
+        acts |= promise.covers;
+    }
+    if (acts == 0 || (declared & (1u << OUT_LABELS) & ~acts) == 0)
+        return NULL;
+    if ((declared & acts) == 0)
+        return "no mechanism of it acts on labels, and noise cannot: a class has no number to add "
+               "to; randomize with 'classes' draws another label in its place";
+    return (declared & promised) != 0
+               ? "a label would leave exact beside what is given an epsilon, and void that "
+                 "promise: "
+                 "leave it out of 'outputs', give randomize with 'classes', or noise with 'scale', "
+                 "which promises nothing"
+               : NULL;
+}
+
+static void check_labels(const struct relations *rel, const struct yaml_node *model,
+                         const struct model *m, const struct policy *p) {
+    const struct yaml_node *at = config_at(model, "outputs");
+    const char *why = labels_wrong(m, p);
+    if (why != NULL)
+        diagnostics_add(&rel->r->d, at->place, at->width, NULL, "policy '%s' and model '%s': %s",
+                        p->name.at, m->match.at, why);
+}
+
 static void check_fits(const struct relations *rel, const struct yaml_node *model,
                        const struct model *m, const struct policy *p, uint32_t steps) {
+    const uint32_t wrong = rel->r->d.count;
     for (uint32_t i = 0; i < p->slot_count && steps > 0; i++) {
         const struct filter_slot *s = &p->slots[i];
         struct conf_error error = {.option = NULL};
@@ -181,6 +229,8 @@ static void check_fits(const struct relations *rel, const struct yaml_node *mode
         for (uint32_t k = 0; k < count; k++)
             check_fits(rel, model, m, refs[k].policy, steps - 1);
     }
+    if (rel->r->d.count == wrong)
+        check_labels(rel, model, m, p);
 }
 
 static void check_model(const struct relations *rel, struct model *m, const struct yaml_node *n) {
@@ -203,6 +253,7 @@ void config_link_relations(struct reading *r) {
             check_behind(&rel, &rel.policies[i], k);
             check_order(&rel, &rel.policies[i], k);
             check_lasting(&rel, &rel.policies[i], k);
+            check_counted(&rel, &rel.policies[i], k);
             link_switches(&rel, &rel.policies[i], k);
         }
     for (uint32_t i = 0; i < r->c->policy_count && r->d.count == 0; i++)

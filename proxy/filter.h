@@ -57,6 +57,7 @@ struct filter_call {
     uint64_t now_us;
     const uint32_t *outputs; /* how many of each enum output_kind the policy's model lets out */
     struct charge charge;    /* the filter's to fill in */
+    struct hash128 draws;    /* the slot's, of struct filter_slot */
 };
 
 /* What a filter needs to be told of the query and answer. */
@@ -102,6 +103,7 @@ struct policy_ref {
 struct filter_use {
     const struct filter *filter;
     const void *conf;
+    struct hash128 draws;
 };
 
 /* Unset callbacks mean: not interested. */
@@ -118,8 +120,7 @@ struct filter {
     /* After check: reads the files that the options name.  False: *error says what is wrong. */
     bool (*load)(void *conf, struct loader *from, struct conf_error *error);
 
-    /* A mechanism's guarantee.  False: there is none, out->why says why.  Such a filter's conf
-     * holds no pointers: its bytes are what tells two mechanisms apart. */
+    /* A mechanism's guarantee.  False: there is none, out->why says why. */
     bool (*privacy)(const void *conf, struct privacy *out);
 
     /* The policies it may switch to: *refs, and how many. */
@@ -135,6 +136,8 @@ struct filter {
 
     /* More words where the model is known: so many outputs of each kind.  As explain. */
     void (*explain_for)(const void *conf, const uint32_t *outputs, struct buf *out);
+
+    bool only_judges; /* on_answer refuses answers, and changes none */
 
     /* Its counts must outlive the process, and clients their names: the file is refused else. */
     bool lasting;

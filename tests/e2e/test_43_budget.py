@@ -112,10 +112,13 @@ def test_a_new_version_draws_anew_and_is_paid_for(make_gate, model):
     assert gate.metric("budget_rows_paid_total") == 3
     assert gate.infer()[0] == 200
     assert gate.metric("budget_rows_paid_total") == 3
+    assert ask(gate, 7.0) == 200
     model.version = "1"
-    gate.infer()
+    assert ask(gate, 8.0) == 503, "paid for, and its mark is for an answer of version 2"
+    assert gate.metric("budget_rows_paid_total") == 5
     assert gate.infer()[1]["outputs"][0]["data"] == first
-    assert gate.metric("budget_rows_paid_total") == 4, "no mark of before the change counts"
+    assert ask(gate, 7.0) == 200
+    assert gate.metric("budget_rows_paid_total") == 6, "what version 1 has no mark for"
 
 
 def test_failures_give_nothing_back(make_gate, model):

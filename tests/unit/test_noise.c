@@ -429,16 +429,55 @@ static void what_does_not(void **unused) {
     const struct tensor others[] = {
         {.dtype = DTYPE_FP32, .rank = 2, .shape = {1, 4}, .data = bytes_of(single, 16)},
         {.dtype = DTYPE_UINT8, .rank = 1, .shape = {4}, .data = bytes_of(small, 4)},
+        {.dtype = DTYPE_FP64, .rank = 3, .shape = {1, 1, 4}, .data = bytes_of(whole, 32)},
         {.dtype = DTYPE_FP64, .rank = 3, .shape = {1, 2, 2}, .data = bytes_of(whole, 32)},
+        {.dtype = DTYPE_FP64, .rank = 2, .shape = {4, 1}, .data = bytes_of(whole, 32)},
     };
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 5; i++) {
         b.inputs[0] = others[i];
         b.inputs[0].name = BYTES_LITERAL("x");
         b.inputs[0].elements = 4;
         struct output o = bench_output(OUT_SCORES, DTYPE_FP64, 1, 3, three, b.arena);
         assert_int_equal(answer(&b, &o).kind, VERDICT_PASS);
-        assert_memory_equal(o.values, first, 3 * sizeof(double));
+        assert_int_equal(memcmp(o.values, first, 3 * sizeof(double)) == 0, i < 3);
     }
+    bench_close(&b);
+}
+
+/* What the upstream may answer differently must not share noise: the difference would be exact. */
+static void other_questions_have_other_noise(void **unused) {
+    (void)unused;
+    static const uint64_t far[][2] = {{1ull << 53, 7},
+                                      {(1ull << 53) + 1, 7},
+                                      {-(1ull << 53), 7},
+                                      {-(1ull << 53) - 1, 7},
+                                      {7, (1ull << 53) + 1}};
+    struct conf conf = laplace_conf(1);
+    struct bench b;
+    const double *seen[7];
+    ready(&conf);
+    bench_open(&b, &conf);
+    for (int i = 0; i < 7; i++) {
+        b.query.input_count = 1;
+        b.inputs[0] = (struct tensor){.name = BYTES_LITERAL("x"),
+                                      .dtype = DTYPE_INT64,
+                                      .rank = 1,
+                                      .shape = {2},
+                                      .elements = 2,
+                                      .data = bytes_of(far[i < 5 ? i : 0], 16)};
+        if (i == 5)
+            b.inputs[0].form = BYTES_LITERAL("np");
+        b.call.draws.hi = i == 6;
+        struct output o = bench_output(OUT_SCORES, DTYPE_FP64, 1, 3, three, b.arena);
+        assert_int_equal(answer(&b, &o).kind, VERDICT_PASS);
+        seen[i] = o.values;
+        for (int k = 0; k < i; k++)
+            assert_memory_not_equal(seen[i], seen[k], 3 * sizeof(double));
+    }
+    b.query.in_sequence = true;
+    assert_int_equal(on_query(&b.call).status, 403);
+    conf.noise.sticky.on = false;
+    assert_int_equal(on_query(&b.call).kind, VERDICT_PASS);
     bench_close(&b);
 }
 
@@ -730,6 +769,7 @@ int main(void) {
         cmocka_unit_test(rows_of_one_question),
         cmocka_unit_test(inputs_are_known_by_name),
         cmocka_unit_test(what_does_not),
+        cmocka_unit_test(other_questions_have_other_noise),
         cmocka_unit_test(buckets_swallow_jitter),
         cmocka_unit_test(strings_are_questions_too),
         cmocka_unit_test(rankings_have_the_tensors_noise),
