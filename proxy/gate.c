@@ -360,20 +360,24 @@ static bool start_workers(struct gate *g) {
     return true;
 }
 
-/* Signals go to the main thread: the workers start with them blocked. */
+/* They go to the main thread, while it runs: all others start with them blocked. */
+static sigset_t signals(void) {
+    sigset_t all;
+    sigemptyset(&all);
+    sigaddset(&all, SIGHUP);
+    sigaddset(&all, SIGTERM);
+    sigaddset(&all, SIGINT);
+    return all;
+}
+
 static bool run(struct gate *g) {
-    sigset_t blocked, before;
-    sigemptyset(&blocked);
-    sigaddset(&blocked, SIGHUP);
-    sigaddset(&blocked, SIGTERM);
-    sigaddset(&blocked, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &blocked, &before);
+    const sigset_t ours = signals();
     struct event *term = evsignal_new(g->main.base, SIGTERM, on_term, g);
     struct event *interrupt = evsignal_new(g->main.base, SIGINT, on_term, g);
     struct event *hup = evsignal_new(g->main.base, SIGHUP, on_hup, g);
     bool ok = term != NULL && interrupt != NULL && hup != NULL && event_add(term, NULL) == 0 &&
               event_add(interrupt, NULL) == 0 && event_add(hup, NULL) == 0 && start_workers(g);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_sigmask(SIG_UNBLOCK, &ours, NULL);
     if (ok) {
         log_line(LOG_NOTICE, "version %s, %u workers, policy %.16s", QG_VERSION, g->worker_count,
                  g->config->sha256);
@@ -381,9 +385,14 @@ static bool run(struct gate *g) {
     }
     for (unsigned i = 0; ok && i < g->worker_count; i++)
         pthread_join(g->workers[i].thread, NULL);
+    pthread_sigmask(SIG_BLOCK, &ours, NULL);
     event_free(term);
     event_free(interrupt);
     event_free(hup);
+    /* One more of them must not end the closing half-way. */
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGINT, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
     return ok;
 }
 
@@ -438,6 +447,8 @@ int gate_run(const char *path) {
     signal(SIGXFSZ, SIG_IGN); /* a file at its limit is an error of the write, like a full disk */
     if ((g.config = load(path)) == NULL)
         return 1;
+    const sigset_t ours = signals();
+    pthread_sigmask(SIG_BLOCK, &ours, NULL);
     g.descriptors = descriptors();
     g.worker_count = g.config->workers > 0 ? (unsigned)g.config->workers : cores();
     g.workers = calloc(g.worker_count, sizeof(*g.workers));

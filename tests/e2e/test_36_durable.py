@@ -116,6 +116,18 @@ def test_a_clean_restart_owes_what_was_owed(make_durable):
     assert spend(gate, 5) <= 1
 
 
+def test_more_signals_do_not_tear_the_end(make_durable):
+    """A clean end, however often and by whom it is asked for."""
+    gate = make_durable()
+    for _ in range(4):
+        spend(gate, 5)
+        while gate.process.poll() is None:
+            for s in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+                gate.process.send_signal(s)
+        gate.stop()
+        gate.start()
+
+
 def test_a_crash_loses_little(make_durable):
     gate = make_durable("filters: [{rate_limit: {queries: 60/h, burst: 80}}]")
     assert spend(gate, 20) == 20
