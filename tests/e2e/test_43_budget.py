@@ -121,6 +121,59 @@ def test_a_new_version_draws_anew_and_is_paid_for(make_gate, model):
     assert gate.metric("budget_rows_paid_total") == 6, "what version 1 has no mark for"
 
 
+@pytest.mark.parametrize("policy", [
+    budget("{noise: {epsilon: 2}}", epsilon=20),
+    budget("{noise: {epsilon: 1, after: clip}}"),
+    budget("{round: {digits: 0}}, {noise: {epsilon: 1}}"),
+    budget("{noise: {epsilon: 1, range: {low: 0, high: 2}}}"),
+    "filters: [{round: {digits: 0}}, " + budget().partition("[")[2]])
+def test_what_is_drawn_another_way_is_paid_for_and_shares_no_noise(make_gate, model, policy):
+    """Were the noise the same, what was done to the scores would be the difference of two answers;
+    and what had been paid for was not this."""
+    gate = make(make_gate, model, budget())
+    warm(gate, model)
+    first = gate.infer()[1]["outputs"][0]["data"]
+    gate.reload(policy=policy)
+    changed = gate.infer()[1]["outputs"][0]["data"]
+    assert gate.metric("budget_rows_paid_total") == 3
+    assert len({round(a - b, 6) for a, b in zip(changed, first)} - {0.0, 0.5, -0.5, 0.25}) >= 2
+    gate.reload(policy=budget(epsilon=9))
+    assert gate.infer()[1]["outputs"][0]["data"] == first
+    assert gate.metric("budget_rows_paid_total") == 3, "nothing but the limit is another"
+
+
+def test_a_new_noise_key_draws_anew_and_is_paid_for(make_gate, model):
+    gate = make(make_gate, model, budget())
+    warm(gate, model)
+    first = gate.infer()[1]["outputs"][0]["data"]
+    gate.write("noise.key", KEY + " no more")
+    gate.reload()
+    assert gate.infer()[1]["outputs"][0]["data"] != first
+    assert gate.metric("budget_rows_paid_total") == 3
+
+
+def test_what_answers_may_depend_on_is_part_of_the_question(make_gate, model):
+    """A shape, a content type, a whole number that is no double, and what came before."""
+    gate = make(make_gate, model, budget())
+    warm(gate, model)
+
+    def asked(shape, data, kind="FP32", more=None):
+        x = {"name": "x", "datatype": kind, "shape": shape, "data": data, **(more or {})}
+        return gate.infer({"inputs": [x]})[0], gate.metric("budget_rows_paid_total")
+
+    assert asked([1, 4], [1, 2, 3, 4]) == (200, 2)
+    assert asked([1, 1, 4], [1, 2, 3, 4], "FP64") == (200, 2)
+    assert asked([1, 2, 2], [1, 2, 3, 4]) == (200, 3)
+    assert asked([1, 4], [1, 2, 3, 4], more={"parameters": {"content_type": "np"}}) == (200, 4)
+    assert asked([1, 1], [2 ** 53], "INT64") == (200, 5)
+    assert asked([1, 1], [2 ** 53 + 1], "INT64") == (200, 6)
+    assert asked([1, 1], [2 ** 53], "UINT64") == (200, 6)
+    for extra in ({"sequence_id": 1}, {"sequence_id": "a"}, {"sequence_start": True},
+                  {"sequence_end": True}):
+        assert gate.infer(query(parameters=extra))[0] == 403
+    assert gate.infer(query(parameters={"sequence_id": 0, "priority": 1}))[0] == 200
+
+
 def test_failures_give_nothing_back(make_gate, model):
     gate = make(make_gate, model, budget())
     model.fail = True
@@ -335,6 +388,8 @@ def check(gate):
     (budget(when_spent="main"), "leads back to this one"),
     (budget("{top_k: {}}, {randomize: {epsilon: 1}}"), "put top_k behind it"),
     ("bodies: relay, " + budget(), "reads bodies"),
+    (budget(before="{randomize: {epsilon: 1}}, "), "counts only what stands behind it"),
+    (budget(before="{noise: {scale: 1, sticky: false}}, "), "counts only what stands behind it"),
 ])
 def test_contradictions_are_refused(make_gate, model, policy, says):
     code, text = check(make(make_gate, model, policy, start=False))
@@ -376,6 +431,12 @@ def test_policies_in_a_row_share_the_account(make_gate, model):
 
 @pytest.mark.parametrize("parts, says", [
     ({"outputs": "{scores: scores, label: labels}"}, "declared labels would leave exact"),
+    ({"outputs": "{scores: scores, label: labels}", "policy": "filters: [%s]" % NOISE},
+     "void that promise"),
+    ({"outputs": "{label: labels}", "policy": "filters: [%s]" % NOISE}, "noise cannot"),
+    ({"outputs": "{label: labels}", "policy": "filters: [{noise: {scale: 1}}]"}, "noise cannot"),
+    ({"outputs": "{label: labels}", "policy": "filters: [{randomize: {epsilon: 1}}]"},
+     "randomize with 'classes'"),
     ({"outputs": "{scores: scores, more: scores, yet: scores}", "policy": budget(epsilon=2)},
      "all its outputs costs more"),
     ({"store": 'store: {url: "memory:"}'}, "must outlive the process")])
@@ -383,6 +444,16 @@ def test_models_and_stores_that_do_not_fit(make_gate, model, parts, says):
     parts = {"policy": budget(), **parts}
     code, text = check(make(make_gate, model, start=False, **parts))
     assert code == 1 and says in text, text
+
+
+@pytest.mark.parametrize("outputs, policy", [
+    ("{scores: scores, label: labels}", "filters: [{noise: {scale: 1}}]"),
+    ("{scores: scores, label: labels}", "filters: [{randomize: {epsilon: 1, classes: 3}}]"),
+    ("{label: labels}", "filters: [{randomize: {epsilon: 1, classes: 3}}]"),
+    ("{label: labels}", "filters: [{top_k: {}}]")])
+def test_labels_that_may_leave(make_gate, model, outputs, policy):
+    code, text = check(make(make_gate, model, policy, outputs=outputs, start=False))
+    assert code == 0, text
 
 
 # ---- In words, and in numbers ----
