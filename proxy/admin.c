@@ -19,7 +19,7 @@ static unsigned page_health(struct gate *g, struct buf *out) {
 }
 
 static unsigned page_ready(struct gate *g, struct buf *out) {
-    const char *status = gate_draining(g)            ? "draining"
+    const char *status = gate_draining(g)             ? "draining"
                          : stores_starting(g->stores) ? "starting"
                                                       : "ready";
     buf_printf(out, "{\"status\":\"%s\"}\n", status);

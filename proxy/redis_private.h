@@ -144,7 +144,7 @@ void redis_link_hang_up(struct redis_link *l);
 void redis_link_break(struct redis_link *l, const char *why);
 void redis_link_retry(struct redis_link *l);              /* after a pause */
 void redis_link_after(struct redis_link *l, uint64_t us); /* dials, from the loop */
-void redis_link_flush(struct redis_link *l); /* what waits, as far as can be now */
+void redis_link_flush(struct redis_link *l);              /* what waits, as far as can be now */
 void redis_link_queue(struct redis_link *l, struct redis_command *c);
 static inline bool redis_link_is_coming(const struct redis_link *l) {
     return l->state >= LINK_CONNECTING && l->state <= LINK_READY;

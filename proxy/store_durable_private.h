@@ -45,10 +45,10 @@ bool state_file_load_accounts(struct state_file *f, uint64_t now_ns,
                               bool (*each)(void *cookie, const struct record *), void *cookie,
                               char *error, size_t len);
 
-/* One transaction: puts the records, and forgets some of those that were due before now: at least
+/* One transaction: puts records, and forgets some of those that were due before now: at least
  * as many as are put.  *rest: are there any records left?  NULL: it is on the disk, else what went
  * wrong, and none of it may be relied on. */
-const char *state_file_write(struct state_file *f, const struct record *put, size_t count,
+const char *state_file_write(struct state_file *f, const struct record *records, size_t count,
                              uint64_t now_ns, bool *rest);
 
 /* Writes something.  NULL or what went wrong. */

@@ -37,9 +37,9 @@ struct worker {
     struct arena *arenas[64]; /* spare ones */
     unsigned spare;
     struct stats *stats;
-    struct store *store;   /* of stores.h; the main thread has none */
+    struct store *store;        /* of stores.h; the main thread has none */
     struct random_place random; /* of noise */
-    struct hash_key marks; /* for what is recognised within a connection */
+    struct hash_key marks;      /* for what is recognised within a connection */
     struct access_log log;
     bool draining;
     uint64_t turn;             /* of the event loop */
