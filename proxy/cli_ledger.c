@@ -47,6 +47,9 @@ bool cli_ledger_verify(const char *path, const char *key_file) {
     }
     if (r.bad_line > 0) {
         printf("%s:%llu: BROKEN: %s\n", path, (unsigned long long)r.bad_line, r.why);
+        if (r.bad_line == 1)
+            printf("    hint: %s\n", key_file == NULL ? "was it written with a key? --key FILE"
+                                                      : "was it written with this key?");
         return false;
     }
     print_report(path, &r);

@@ -57,12 +57,19 @@ static bool read_unix(struct reading *r, const struct yaml_node *at, struct addr
     return true;
 }
 
+/* As other servers write it. */
+static const char *every_address(struct bytes text) {
+    bool said =
+        bytes_starts(text, "*:") || (text.len > 1 && text.at[0] == ':' && text.at[1] != ':');
+    return said ? "for every address: 0.0.0.0:PORT or \"[::]:PORT\"" : NULL;
+}
+
 bool config_address(struct reading *r, const struct yaml_node *at, struct address *out) {
     struct bytes host, port;
     if (bytes_starts(out->text, "unix:"))
         return read_unix(r, at, out);
     if (!split(out->text, &host, &port)) {
-        diagnostics_add(&r->d, at->place, at->width, NULL,
+        diagnostics_add(&r->d, at->place, at->width, every_address(out->text),
                         "expected HOST:PORT, [IPV6]:PORT or unix:/PATH, with a port from 1 to "
                         "65535, not '%s'",
                         out->text.at);

@@ -68,6 +68,10 @@ static bool no_such_client(const struct config *c, struct bytes id, struct buf *
         names[i] = c->clients.keys[i].id.at;
     if (names != NULL)
         suggest(out, id, names);
+    if (clients_by(&c->clients, BY_JWT) || clients_by(&c->clients, BY_MTLS))
+        buf_add_str(out,
+                    "    who comes with a token or a certificate is not in the file: its name is "
+                    "known when it comes, and it gets what its tier gets\n");
     free(names);
     return false;
 }
@@ -103,7 +107,8 @@ static bool find_client(struct view *v, struct bytes id, char pseudonym[PSEUDONY
 
 static void say_client(const struct view *v, struct bytes id) {
     add_between(v->out, "client  ", id, v->key != NULL ? ": an API key" : ": an address");
-    add_between(v->out, ", in logs ", v->client.pseudonym, "");
+    if (v->c->clients.pseudonym_version > 0)
+        add_between(v->out, ", in logs ", v->client.pseudonym, "");
     if (v->client.tier.len > 0)
         add_between(v->out, ", tier ", v->client.tier, "");
     if (v->key != NULL && v->key->not_after_s > 0) {

@@ -233,7 +233,8 @@ static const char *nearest(struct bytes word, const char *const *words) {
     for (; *words != NULL; words++) {
         struct bytes w = bytes_str(*words);
         size_t distance = w.len <= WORD_MAX ? edit_distance(word, w) : SIZE_MAX;
-        if (distance < w.len && distance <= least && (best == NULL || distance < least)) {
+        if (2 * distance < word.len && distance < w.len && distance <= least &&
+            (best == NULL || distance < least)) {
             best = *words;
             least = distance;
         }

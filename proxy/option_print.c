@@ -291,6 +291,8 @@ static void reference_bound(const struct option *row, double v, struct buf *out)
 }
 
 static void reference_bounds(const struct option *row, struct buf *out) {
+    if (row->type == OPTION_WORD) /* The least is there to tell one that was not given. */
+        return;
     if (row->max > 0) {
         reference_bound(row, row->min, out);
         buf_add_str(out, " to ");

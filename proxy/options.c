@@ -32,10 +32,29 @@ static const char *element_path(struct option_reader *r, const char *where, uint
 }
 
 static bool wrong_kind(struct option_reader *r, const struct yaml_node *node, const char *where,
-                       const char *expected) {
-    diagnostics_add(r->d, node->place, node->width, NULL, "%s: expected %s, not %s", where,
+                       const char *expected, const char *hint) {
+    diagnostics_add(r->d, node->place, node->width, hint, "%s: expected %s, not %s", where,
                     expected, yaml_kind_name(node));
     return false;
+}
+
+/* The one element, given without its list.  Lists of sections may hold secrets: not repeated. */
+static const char *list_hint(const struct option_reader *r, const struct option *row,
+                             const struct yaml_node *node) {
+    if (row->type != OPTION_LIST || row->rows != NULL || node->kind != YAML_SCALAR ||
+        yaml_is_null(node))
+        return NULL;
+    return arena_printf(r->d->arena, "[%s]", node->text.at).at;
+}
+
+/* The first option that a section must have: the value that was given in its place is mostly its.
+ */
+static const char *section_hint(const struct option_reader *r, const struct option *rows) {
+    while (rows->type != OPTION_END && !rows->required)
+        rows++;
+    if (rows->type == OPTION_END)
+        return NULL;
+    return arena_printf(r->d->arena, "{%s: ...}", rows->name).at;
 }
 
 struct bytes options_path(const struct option_reader *r, struct bytes path) {
@@ -64,7 +83,7 @@ static bool read_scalar(struct option_reader *r, const struct option *row, enum 
     struct scalar_error error;
     struct bytes text = yaml_is_null(node) ? BYTES_LITERAL("") : node->text;
     if (node->kind != YAML_SCALAR)
-        return wrong_kind(r, node, where, "a single value");
+        return wrong_kind(r, node, where, "a single value", NULL);
     if (option_parse(row, text, node->plain, out, &error))
         return keep_string(r, type, node, out);
     const char *hint = error.hint[0] != '\0' ? arena_copy(r->d->arena, bytes_str(error.hint)).at
@@ -123,7 +142,8 @@ static bool read_elements(struct option_reader *r, const struct option *row,
     enum yaml_kind kind = row->type == OPTION_LIST ? YAML_LIST : YAML_MAP;
     bool ok = true;
     if (node->kind != kind)
-        return wrong_kind(r, node, where, kind == YAML_LIST ? "a list" : "a map of names");
+        return wrong_kind(r, node, where, kind == YAML_LIST ? "a list" : "a map of names",
+                          list_hint(r, row, node));
     if (!count_fits(r, row, node, where))
         return false;
     list->at = arena_calloc(r->arena, node->count, row->element_size);
@@ -218,7 +238,8 @@ static bool read_section(struct option_reader *r, const struct yaml_node *node,
     if (node->kind == YAML_MAP)
         ok = read_given(r, node, rows, where, out);
     else if (!yaml_is_null(node))
-        return wrong_kind(r, node, *where != '\0' ? where : "the file", "a map of options");
+        return wrong_kind(r, node, *where != '\0' ? where : "the file", "a map of options",
+                          section_hint(r, rows));
     for (; rows->type != OPTION_END; rows++) {
         if (yaml_get(node, rows->name) != NULL)
             continue;

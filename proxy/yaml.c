@@ -51,6 +51,8 @@ static bool is_tab_at(const struct reading *r, const yaml_mark_t *mark) {
 
 static const char *syntax_hint(const yaml_parser_t *p) {
     bool flow = strstr(p->context, "flow") != NULL;
+    if (strstr(p->context, "alias") != NULL)
+        return "text that begins with * needs quotes: \"*\"";
     return flow ? "text with any of [ ] { } , : # in it needs quotes" : NULL;
 }
 

@@ -82,6 +82,7 @@ def test_a_line_a_charge(make_gate, model, key):  # noqa: F811
     if key:
         code, text = verify(gate)
         assert code == 1 and ":1: BROKEN" in text, "without the key nothing holds"
+        assert "--key FILE" in text
 
 
 def change(line):

@@ -217,6 +217,16 @@ static void test_explain_address(void **state) {
              "observe mode");
 }
 
+static void test_explain_names_of_one_start(void **state) {
+    (void)state;
+    char *text = replaced(good_text, "  pseudonym_key: {file: p.key, version: 7}\n", "");
+    explains(text, "alice", "digits", true,
+             SAYS("client  alice: an API key, tier gold\n",
+                  "without clients.pseudonym_key the pseudonyms change"),
+             "in logs");
+    free(text);
+}
+
 static void test_explain_relay(void **state) {
     (void)state;
     explains(good_text, "192.0.2.1", "raw-2", true,
@@ -280,6 +290,7 @@ int main(void) {
         cmocka_unit_test_setup(test_schema_is_committed, reset),
         cmocka_unit_test_setup(test_explain_tier, reset),
         cmocka_unit_test_setup(test_explain_address, reset),
+        cmocka_unit_test_setup(test_explain_names_of_one_start, reset),
         cmocka_unit_test_setup(test_explain_relay, reset),
         cmocka_unit_test_setup(test_explain_who_is_refused, reset),
         cmocka_unit_test_setup(test_explain_unknown_names, reset),

@@ -53,6 +53,19 @@ static void test_defaults(void **state) {
     config_unref(c);
 }
 
+static void test_explain_cannot_know_a_subject(void **state) {
+    (void)state;
+    struct buf out;
+    struct config *c = read_jwt(NEEDED);
+    buf_init(&out, KIB(64));
+    assert_false(config_explain(c, bytes_str("carol"), bytes_str("digits"), &out));
+    buf_add_char(&out, '\0');
+    assert_non_null(strstr(out.at, "no client 'carol'"));
+    assert_non_null(strstr(out.at, "a token or a certificate is not in the file"));
+    buf_free(&out);
+    config_unref(c);
+}
+
 static void test_all_options(void **state) {
     (void)state;
     struct config *c = read_jwt(NEEDED ", header: x-token, algorithms: [ES256, EdDSA], "
@@ -205,6 +218,7 @@ static void test_no_tiers_to_choose(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_defaults, reset_all),
+        cmocka_unit_test_setup(test_explain_cannot_know_a_subject, reset_all),
         cmocka_unit_test_setup(test_all_options, reset_all),
         cmocka_unit_test_setup(test_tiers_without_values, reset_all),
         cmocka_unit_test_setup(test_the_keys_are_part_of_the_version, reset_all),

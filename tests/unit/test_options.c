@@ -162,8 +162,8 @@ static void test_each_error(void **state) {
         {"{inner: {x: 1, must: m}}", 10, "unknown option 'x' in inner", "one of: a, must"},
         {"{inner: {a: 1}}", 2, "missing option 'must' in inner", NULL},
         {"{inner: }", 2, "missing option 'must' in inner", NULL},
-        {"{inner: 3}", 9, "inner: expected a map of options, not text", NULL},
-        {"{inner: []}", 9, "inner: expected a map of options, not a list", NULL},
+        {"{inner: 3}", 9, "inner: expected a map of options, not text", "{must: ...}"},
+        {"{inner: []}", 9, "inner: expected a map of options, not a list", "{must: ...}"},
         {"[1]", 1, "the file: expected a map of options, not a list", NULL},
         {"{flag: yes}", 8, "flag: expected true or false, not 'yes'", "did you mean 'true'?"},
         {"{flag: OFF}", 8, "flag: expected true or false, not 'OFF'", NULL},
@@ -212,7 +212,8 @@ static void test_each_error(void **state) {
         {"{parts: {a: {size: 10}}}", 20, "parts.a.size: expected a whole number, 0 to 9", NULL},
         {"{parts: {'': {}}}", 10, "a name must not be empty", NULL},
         {"{parts: {a: , b: , c: }}", 9, "parts: expected at most 2, not 3", NULL},
-        {"{numbers: 1}", 11, "numbers: expected a list, not text", NULL},
+        {"{numbers: 1}", 11, "numbers: expected a list, not text", "[1]"},
+        {"{numbers: {}}", 11, "numbers: expected a list, not a map", NULL},
         {"{numbers: [1]}", 11, "numbers: expected at least 2, not 1", NULL},
         {"{numbers: [1, x]}", 15, "numbers[1]: expected a number, not 'x'", NULL},
         {"{numbers: [1, [2]]}", 15, "numbers[1]: expected a single value, not a list", NULL},
@@ -367,6 +368,8 @@ static void test_nearest_word(void **state) {
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         assert_string_equal(diagnostics_hint(&d, bytes_str(cases[i].word), names), cases[i].hint);
     assert_null(diagnostics_hint(&d, bytes_str("x"), none));
+    static const char *const short_names[] = {"per", "name", NULL}; /* half of 'rate' is no slip */
+    assert_string_equal(diagnostics_hint(&d, bytes_str("rate"), short_names), "one of: per, name");
 }
 
 static void test_printed_errors(void **state) {

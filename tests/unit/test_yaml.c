@@ -93,6 +93,7 @@ static void test_refusals(void **state) {
         {"{x: y}: 1\n", 1, 1, "a key must be plain text", false},
         {"a:\n\tb: 1\n", 2, 1, "a tab cannot indent", false},
         {"a: [1, 2\n", 2, 1, "not valid YAML: did not find expected ',' or ']'", false},
+        {"a: {b: *, c: 1}\n", 1, 9, "not valid YAML: did not find expected alphabetic", false},
         {"a: 1\n  b: 2\n", 2, 4, "not valid YAML: mapping values are not allowed", false},
         {"a: @x\n", 1, 4, "not valid YAML: found character that cannot start any token", false},
         {"ab: \xff\n", 1, 5, "not valid YAML: invalid leading UTF-8 octet", false},
@@ -112,6 +113,12 @@ static void test_refusals(void **state) {
             fail_msg("row %zu: at %u:%u", i, e->place.line, e->place.column);
         assert_int_equal(root != NULL, rows[i].tree);
     }
+}
+
+static void test_a_star_needs_quotes(void **state) {
+    (void)state;
+    assert_null(parse("a: {b: *, c: 1}\n"));
+    assert_string_equal(d.kept[0].hint, "text that begins with * needs quotes: \"*\"");
 }
 
 static void test_sixteen_levels_are_allowed(void **state) {
@@ -196,6 +203,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nodes_know_their_place),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_a_star_needs_quotes),
         cmocka_unit_test(test_sixteen_levels_are_allowed),
         cmocka_unit_test(test_more_errors_are_all_found),
         cmocka_unit_test(test_limits),
