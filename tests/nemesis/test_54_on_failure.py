@@ -119,7 +119,7 @@ def test_a_part_of_a_cluster_is_away(rig, redis_cluster):  # noqa: F811
     redis_cluster.servers[0].start()
     rig.wait_up()
     decisions = rig.finish()
-    assert losses == WORKERS and told == 1, (losses, told)
+    assert 1 <= losses <= WORKERS and told == 1, (losses, told)
     assert set(decisions.statuses()) <= {200, 429}
 
 
