@@ -234,8 +234,12 @@ void sticky_explain(const struct sticky_conf *conf, struct buf *out) {
                          "ask often\n");
         return;
     }
-    buf_add_str(out, "- repeats get the same answer, whoever asks, in whichever form, at every "
-                     "gate with the same `noise_key`; each new key is one new draw\n");
+    buf_add_str(out,
+                "- repeats get the same answer, whoever asks, in whichever form, at every "
+                "gate with the same `noise_key`; each new key is one new draw\n"
+                "- the same question is one that the same version of the model, as the upstream "
+                "says it, always answers alike: where the model is changed under one version, "
+                "or says none, its noise stays, and the difference of two answers is exact\n");
     if (conf->bucket == 0) {
         buf_add_str(out, "- an input changed in its last bit is another question with noise of its "
                          "own: averaging over such inputs is stopped by a limit on questions, not "

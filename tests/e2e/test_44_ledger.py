@@ -109,6 +109,27 @@ def test_damage_is_found(make_gate, model, damage, broken):  # noqa: F811
     assert code == 1 and ":%d: BROKEN" % broken in text, text
 
 
+def test_two_ledgers_are_not_one(make_gate, model):  # noqa: F811
+    """Nor with the same key, nor half a line, and another key reads nothing."""
+    one, two = (ledgered(make_gate, model, key=True) for _ in range(2))
+    for gate in (one, two):
+        for i in range(4):
+            assert ask(gate, float(i)) == 200
+    a, b = read(one, count=4), read(two, count=4)
+    for lines, broken in ((a[:2] + b[2:], 3), (a + b, 5), (a[:3] + [a[3][:40]], 4)):
+        one.write("spliced.jsonl", "\n".join(lines) + "\n")
+        code, text = verify(one, "spliced.jsonl", "ledger.key")
+        assert code == 1 and ":%d: BROKEN" % broken in text, text
+    one.write("cut.jsonl", "\n".join(a))
+    code, text = verify(one, "cut.jsonl", "ledger.key")
+    assert code == 1 and ":4: BROKEN: it is cut off" in text
+    one.write("beheaded.jsonl", "\n".join(a[1:]) + "\n")
+    code, text = verify(one, "beheaded.jsonl", "ledger.key")
+    assert code == 0 and "goes on from" in text and "numbers 2 to 4" in text
+    one.write("other.key", SECRET[::-1])
+    assert verify(one, key="other.key")[0] == 1
+
+
 def test_a_forger_without_the_key(make_gate, model):  # noqa: F811
     """Who can compute SHA-256 can change a line and all behind it, but not where there is a key."""
     gate = ledgered(make_gate, model, key=True)
