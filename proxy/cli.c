@@ -9,6 +9,7 @@
 #include "cli_ledger.h"
 #include "config.h"
 #include "diagnostics.h"
+#include "gate.h"
 
 enum { EXIT_DONE = 0, EXIT_NO = 1, EXIT_USAGE = 2 };
 
@@ -51,9 +52,11 @@ static int go_check(const struct args *a) {
     struct config *c = read_file(a->file);
     if (c == NULL)
         return EXIT_NO;
-    printf("%s: no errors; policy version %s\n", a->file, c->sha256);
+    bool usable = gate_prepare(c);
+    if (usable)
+        printf("%s: no errors; policy version %s\n", a->file, c->sha256);
     config_unref(c);
-    return EXIT_DONE;
+    return usable ? EXIT_DONE : EXIT_NO;
 }
 
 static int go_explain(const struct args *a) {

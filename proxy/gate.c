@@ -71,8 +71,7 @@ static bool reads_inputs(const struct policy *p, uint32_t steps) {
     return false;
 }
 
-/* What a snapshot needs beyond what the file says: TLS contexts, counters. */
-static bool prepare(struct config *c) {
+bool gate_prepare(struct config *c) {
     char error[256] = "";
     bool ok = true;
     static uint64_t serial;
@@ -110,7 +109,7 @@ static struct config *load(const char *path) {
     if (c == NULL)
         fprintf(stderr, "%.*s", (int)errors.len, errors.at);
     buf_free(&errors);
-    if (c != NULL && !prepare(c)) {
+    if (c != NULL && !gate_prepare(c)) {
         config_unref(c);
         c = NULL;
     }

@@ -24,6 +24,10 @@ struct gate {
     unsigned terms; /* SIGTERMs so far */
 };
 
+/* Gives a snapshot what it needs beyond what the file says: TLS contexts, counters.  False: it was
+ * said why not, as when a key is not its certificate's. */
+MUST bool gate_prepare(struct config *c);
+
 /* Runs the gate until it is told to stop.  The process's exit status. */
 int gate_run(const char *path);
 

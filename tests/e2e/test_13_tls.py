@@ -15,7 +15,7 @@ import time
 import pytest
 
 from certs import RSA, Authority
-from harness import PATIENCE, Upstream, http_answer, read_from, read_to_end, wait_for
+from harness import PATIENCE, Upstream, http_answer, read_from, read_to_end, run, wait_for
 from http1_corpus import CORPUS
 
 TLS12 = {"%s-%s" % (exchange, suite) for exchange in ("ECDHE-ECDSA", "ECDHE-RSA")
@@ -325,6 +325,8 @@ def test_new_connections_get_the_new_certificate(make_gate, authority, trust, ec
             gate.reload()
             assert gate.metric("config_last_reload_successful") == 0
             assert serial(gate, trust) == before + 1
+            code, out, err = run("check", gate.path("policy.yaml"))
+            assert (code, out) == (1, "") and "querygate: error: " in err, "check says so before"
 
 
 # Upstreams.
