@@ -27,6 +27,8 @@ static const char *check_mode(int fd, bool secret, char why[CONFIG_WHY_MAX]) {
         return system_error(why);
     if (S_ISDIR(st.st_mode))
         return "it is a directory";
+    if (secret && !S_ISREG(st.st_mode))
+        return "a secret must be a plain file";
     if (!secret || is_private(&st))
         return NULL;
     snprintf(why, CONFIG_WHY_MAX, "it is a secret that others may read (mode %04o): chmod 600",
@@ -53,7 +55,8 @@ static const char *read_all(int fd, struct buf *out, char why[CONFIG_WHY_MAX]) {
 }
 
 static const char *load(const char *path, bool secret, struct buf *out, char why[CONFIG_WHY_MAX]) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* Secrets are read by workers too, which must not wait for a pipe's writer. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | (secret ? O_NONBLOCK : 0));
     if (fd < 0)
         return system_error(why);
     const char *wrong = check_mode(fd, secret, why);

@@ -240,7 +240,7 @@ static void test_pseudonyms_need_a_key_that_stays(void **state) {
 
 /* The real file system: modes, folders, missing files. */
 static void test_secrets_others_may_read(void **state) {
-    char expected[300];
+    char expected[300], pipe[200];
     (void)state;
     write_file("p.key", "0123456789abcdef\n", 0640);
     assert_int_equal(cli("check good.yaml", ""), 1);
@@ -252,6 +252,13 @@ static void test_secrets_others_may_read(void **state) {
         fail_msg("%s is not in\n%s", expected, err);
     write_file("p.key", "0123456789abcdef\n", 0400);
     assert_int_equal(cli("check good.yaml", ""), 0);
+    /* A pipe nobody writes to is not waited for. */
+    snprintf(pipe, sizeof(pipe), "%s/p.key", folder);
+    assert_int_equal(unlink(pipe), 0);
+    assert_int_equal(mkfifo(pipe, 0600), 0);
+    assert_int_equal(cli("check good.yaml", ""), 1);
+    assert_non_null(strstr(err, "a secret must be a plain file"));
+    assert_int_equal(unlink(pipe), 0);
     write_file("p.key", "0123456789abcdef\n", 0600);
 }
 
