@@ -68,7 +68,7 @@ static const struct option options[] = {
 static const char *wrong_rank_swap(const struct conf *conf, const char **option) {
     *option = NULL;
     if (conf->file.len == 0)
-        return "rank_swap needs a 'pool'";
+        return "rank_swap needs a 'pool': deploy/mask-pool.sh makes one";
     *option = conf->distance > 0 ? "distance" : "top";
     if (conf->distance > 0)
         return "rank_swap bounds no distance: a score may become anything that a random input got";
@@ -433,6 +433,15 @@ static void explain(const void *at, struct buf *out) {
                      "declared labels, value, embedding, text, tokens or opaque are not touched\n");
 }
 
+static bool fits(const void *conf, const uint32_t *outputs, struct conf_error *error) {
+    (void)conf;
+    if (outputs[OUT_LOGITS] == 0)
+        return true;
+    snprintf(error->text, sizeof(error->text),
+             "logits cannot be masked: the filter needs probabilities, declared as scores");
+    return false;
+}
+
 const struct filter filter_mask = {
     .name = "mask",
     .says = "Changes the values of scores and keeps their order, or at least the best class.",
@@ -443,6 +452,7 @@ const struct filter filter_mask = {
     .load = load,
     .privacy = privacy,
     .after = after,
+    .fits = fits,
     .explain = explain,
     .on_query = on_query,
     .on_answer = on_answer,

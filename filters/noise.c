@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "../proxy/base/require.h"
 #include "additive.h"
 
 enum after { AFTER_NONE, AFTER_CLIP, AFTER_SIMPLEX };
@@ -126,6 +127,7 @@ static void clip(int64_t *units, uint32_t cols, struct bounds b) {
 /* Down to a sum of at most one, in proportion.  Two such rows have an L1 distance of at most 2. */
 static void limit_sum(int64_t *units, uint32_t cols, int64_t one) {
     wide sum = 0;
+    require(one > 0);
     for (uint32_t i = 0; i < cols; i++)
         sum += (wide)units[i];
     for (uint32_t i = 0; i < cols && sum > (wide)one; i++)
@@ -193,6 +195,7 @@ static void project(struct entry *row, int64_t *units, const struct output_class
         kept = i + 1;
         excess = sum - one;
     }
+    require(kept > 0); /* the greatest always is */
     __int128 each = excess / kept + (excess % kept > 0), left = one;
     for (uint32_t i = 0; i < kept; i++) {
         units[row[i].at] = (int64_t)(row[i].value - each);
@@ -337,6 +340,16 @@ static bool privacy(const void *at, struct privacy *out) {
                             out);
 }
 
+/* Known before any answer comes, so it need not be found out by refusing each. */
+static bool fits(const void *at, const uint32_t *outputs, struct conf_error *error) {
+    const struct conf *conf = at;
+    if (outputs[OUT_LOGITS] == 0 || conf->noise.epsilon <= 0 || has_range(conf))
+        return true;
+    snprintf(error->text, sizeof(error->text),
+             "logits have no bounds, so 'epsilon' needs a 'range' that they are brought into");
+    return false;
+}
+
 static void explain(const void *at, struct buf *out) {
     const struct conf *conf = at;
     struct sensitivity s = sensitivity_of(conf, 0);
@@ -366,6 +379,7 @@ const struct filter filter_noise = {
     .state_size = sizeof(struct state),
     .check = check,
     .privacy = privacy,
+    .fits = fits,
     .explain = explain,
     .on_query = on_query,
     .on_answer = on_answer,

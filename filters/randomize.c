@@ -284,6 +284,16 @@ static struct verdict randomize(struct filter_call *call, const struct predictio
     return v;
 }
 
+static bool fits(const void *at, const uint32_t *outputs, struct conf_error *error) {
+    const struct conf *conf = at;
+    if (outputs[OUT_LOGITS] == 0 || conf->mechanism == RANDOMIZED_RESPONSE || has_range(conf))
+        return true;
+    snprintf(error->text, sizeof(error->text),
+             "logits have no bounds, so %s needs a 'range' that they are brought into",
+             conf->mechanism == PERMUTE_AND_FLIP ? "permute_and_flip" : "exponential");
+    return false;
+}
+
 static struct verdict on_query(struct filter_call *call) {
     const struct conf *conf = call->conf;
     for (uint32_t i = 0; i < call->query->wanted_count; i++)
@@ -364,6 +374,7 @@ const struct filter filter_randomize = {
     .conf_size = sizeof(struct conf),
     .check = check,
     .privacy = privacy,
+    .fits = fits,
     .explain = explain,
     .on_query = on_query,
     .on_answer = on_answer,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import oip
-from harness import PATIENCE, Upstream, http_answer, query
+from harness import PATIENCE, Upstream, http_answer, query, run
 
 KEY = "the same key on every gate in this test"
 OTHER = "and the one that comes after it, later"
@@ -38,12 +38,13 @@ def thirds():
     u.close()
 
 
-def keyed(make_gate, upstream, key=KEY, more="noise_key: {file: noise.key}", **parts):
+def keyed(make_gate, upstream, key=KEY, more="noise_key: {file: noise.key}", start=True,
+          **parts):
     parts = {"policy": NOISE, "outputs": SCORES, **parts}
     gate = make_gate(upstream.url, start=False, more=more, **parts)
     gate.write("noise.key", key)
     gate.write_policy()
-    return gate.start()
+    return gate.start() if start else gate
 
 
 def scores(gate, rows=1, values=None, status=200, **more):
@@ -141,5 +142,6 @@ def test_what_a_promise_cannot_cover_is_refused(make_gate, thirds):
     assert gate.infer(asked)[0] == 403
     scores(gate)
     logits = keyed(make_gate, thirds, policy="filters: [{noise: {epsilon: 1}}]",
-                   outputs="{scores: logits}")
-    scores(logits, status=503)
+                   outputs="{scores: logits}", start=False)
+    code, _, err = run("check", logits.path("policy.yaml"))
+    assert code == 1 and "logits have no bounds, so 'epsilon' needs a 'range'" in err

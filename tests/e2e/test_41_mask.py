@@ -179,9 +179,11 @@ def test_printed_scores_keep_class_distance_and_sum(make_gate, many):
 def test_what_is_no_distribution_does_not_leave(make_gate):
     u = tell([[0.5, 0.9, 0.1], [0.5, 0.25, 0.25]])
     try:
-        for outputs in (SCORES, "{scores: logits}"):
-            gate = masked(make_gate, u.url, GUARD, outputs=outputs)
-            assert "0.9" not in json.dumps(ask(gate, [0], 503))
+        gate = masked(make_gate, u.url, GUARD)
+        assert "0.9" not in json.dumps(ask(gate, [0], 503))
+        logits = masked(make_gate, u.url, GUARD, outputs="{scores: logits}", start=False)
+        code, _, err = run("check", logits.path("policy.yaml"))
+        assert code == 1 and "logits cannot be masked" in err
         ask(masked(make_gate, u.url, SWAP % "", "[0.5,0.5]\n"), [1], 503)  # another model's pool
     finally:
         u.close()

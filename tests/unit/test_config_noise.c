@@ -104,6 +104,38 @@ static void test_what_is_wrong_is_said(void **state) {
     free(text);
 }
 
+/* Every answer would be refused, so the file is. */
+static void test_logits_need_what_bounds_them(void **state) {
+    static const struct {
+        const char *filter, *error; /* NULL: none */
+    } table[] = {
+        {"noise: {epsilon: 1}", "logits have no bounds, so 'epsilon' needs a 'range'"},
+        {"noise: {epsilon: 1, range: {low: -9, high: 9}}", NULL},
+        {"noise: {scale: 1}", NULL},
+        {"randomize: {epsilon: 1, mechanism: permute_and_flip}", "so permute_and_flip needs a"},
+        {"randomize: {epsilon: 1, mechanism: exponential}", "so exponential needs a 'range'"},
+        {"randomize: {epsilon: 1}", NULL},
+        {"mask: {method: model_guard, distance: 1}", "logits cannot be masked"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        struct buf errors;
+        char *logits = replaced(good_text, "{probabilities: scores, label: labels}", "{o: logits}");
+        char *text = replaced(logits, "round: {digits: 3}", table[i].filter);
+        char *alone = replaced(text, "      - top_k:\n", "");
+        struct config *c = read_text(alone, &errors);
+        buf_add_char(&errors, '\0');
+        if ((c != NULL) != (table[i].error == NULL) ||
+            (c == NULL && strstr(errors.at, table[i].error) == NULL))
+            fail_msg("row %u: %s", (unsigned)i, errors.at);
+        config_unref(c);
+        buf_free(&errors);
+        free(alone);
+        free(text);
+        free(logits);
+    }
+}
+
 #define TEST(f) cmocka_unit_test_setup(f, reset)
 
 int main(void) {
@@ -112,6 +144,7 @@ int main(void) {
         TEST(test_without_a_file_it_is_the_process_own),
         TEST(test_the_key_before_it_is_used_until_the_day),
         TEST(test_what_is_wrong_is_said),
+        TEST(test_logits_need_what_bounds_them),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     free(hashed);
