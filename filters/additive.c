@@ -55,6 +55,7 @@ static bool laplace(const struct additive_conf *conf, const struct sensitivity *
         *out = (struct ratio){parts >= 1 ? (uint64_t)parts : 1, SCALE_PARTS};
         return true;
     }
+    require(s != NULL);
     if (s->l1 > LAPLACE_PART_MAX / EPSILON_PARTS)
         return false;
     *out = (struct ratio){(uint64_t)s->l1 * EPSILON_PARTS,
@@ -65,8 +66,11 @@ static bool laplace(const struct additive_conf *conf, const struct sensitivity *
 /* A double's error in sigma is smaller than what rounding up adds. */
 static bool gaussian(const struct additive_conf *conf, const struct sensitivity *s,
                      struct ratio *out) {
-    double square = conf->scale > 0 ? pow(ldexp(conf->scale, (int)conf->grid), 2)
-                                    : (double)s->l2_squared * conf->sigma * conf->sigma;
+    double square = pow(ldexp(conf->scale, (int)conf->grid), 2);
+    if (conf->scale == 0) {
+        require(s != NULL);
+        square = (double)s->l2_squared * conf->sigma * conf->sigma;
+    }
     double parts = ceil(square * SCALE_PARTS * (1 + 1e-9));
     if (!(parts <= (double)GAUSSIAN_NUM_MAX))
         return false;
@@ -76,7 +80,6 @@ static bool gaussian(const struct additive_conf *conf, const struct sensitivity 
 
 bool additive_distribution(const struct additive_conf *conf, const struct sensitivity *s,
                            struct distribution *out) {
-    require(conf->scale > 0 || s != NULL);
     out->kind = (enum distribution_kind)conf->mechanism;
     if (!(conf->mechanism == DISCRETE_LAPLACE ? laplace : gaussian)(conf, s, &out->parameter))
         return false;

@@ -93,7 +93,7 @@ static bool bernoulli_exp_unit(struct bits *b, wide n, wide d) {
 }
 
 bool draw_bernoulli_exp(struct bits *b, wide n, wide d) {
-    require(d > 0 && d >> 106 == 0);
+    require(d > 0 && d < (wide)1 << 106);
     for (; n > d; n -= d)
         if (!bernoulli_inverse_e(b))
             return false;

@@ -246,6 +246,7 @@ static struct verdict add_noise(struct filter_call *call, const struct predictio
     w->noise = &a;
     struct verdict v = change_rows(call, w, o);
     additive_end(&a);
+    w->noise = NULL;
     state->taken += conf->noise.sticky.on ? 0 : (uint64_t)o->rows * o->cols;
     return v;
 }

@@ -43,8 +43,8 @@ static inline uint64_t bits_take(struct bits *b, unsigned n) {
         b->left = 64;
     }
     unsigned more = n - have;
-    uint64_t taken = more == 64 ? b->word : b->word & ((1ull << more) - 1);
-    b->word = more == 64 ? 0 : b->word >> more;
+    uint64_t taken = b->word & ~0ull >> (-more & 63); /* more is 1 to 64 */
+    b->word = b->word >> 1 >> ((more - 1) & 63);
     b->left -= more;
     return v | taken << have;
 }
