@@ -61,12 +61,26 @@ static void take_admin(struct reading *r) {
                         c->admin.text.at);
 }
 
+/* Words that were meant to switch the log on, not to name a file. */
+static bool is_switch(struct bytes path) {
+    static const char *const words[] = {"on", "true", "yes", "stdout", "stderr"};
+    bool found = false;
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        found = found || bytes_is(path, words[i]);
+    return found;
+}
+
 static void take_log(struct reading *r) {
     struct bytes path = r->file->access_log;
-    if (bytes_is(path, "off"))
+    if (is_switch(path)) {
+        const struct yaml_node *at = config_at(config_at(r->root, "log"), "access");
+        diagnostics_add(&r->d, at->place, at->width, "a file's name, or \"-\": standard output",
+                        "log.access: '%s' is not the name of a log", path.at);
+    } else if (bytes_is(path, "off")) {
         path = bytes_of(NULL, 0);
-    else if (path.len > 0 && !bytes_is(path, "-"))
+    } else if (path.len > 0 && !bytes_is(path, "-")) {
         path = options_path(&r->options, path);
+    }
     r->c->access_log = path;
 }
 

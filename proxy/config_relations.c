@@ -28,15 +28,20 @@ static const struct yaml_node *slot_node(const struct relations *rel, const stru
     return child(config_at(policy, "filters"), slot)->first;
 }
 
-static void say(const struct relations *rel, const struct yaml_node *filter, const char *option,
-                const char *text) {
+static void say_with(const struct relations *rel, const struct yaml_node *filter,
+                     const char *option, const char *hint, const char *text) {
     const struct yaml_node *value = option != NULL ? yaml_get(filter, option) : NULL;
     if (value != NULL)
-        diagnostics_add(&rel->r->d, value->place, value->width, NULL, "%s: %s", filter->key.at,
+        diagnostics_add(&rel->r->d, value->place, value->width, hint, "%s: %s", filter->key.at,
                         text);
     else
-        diagnostics_add(&rel->r->d, filter->key_place, filter->key_width, NULL, "%s: %s",
+        diagnostics_add(&rel->r->d, filter->key_place, filter->key_width, hint, "%s: %s",
                         filter->key.at, text);
+}
+
+static void say(const struct relations *rel, const struct yaml_node *filter, const char *option,
+                const char *text) {
+    say_with(rel, filter, option, NULL, text);
 }
 
 /* ---- Within a policy ---- */
@@ -106,6 +111,9 @@ static void link_switch(const struct relations *rel, struct policy *p, uint32_t 
                         struct policy_ref *ref) {
     const struct yaml_node *filter = slot_node(rel, p, slot);
     struct policy *to = policy_named(rel, ref->name);
+    const struct option_list *names = &rel->r->file->policies;
+    const char *hint =
+        to == NULL ? config_name_hint(rel->r, names, sizeof(struct policy_file), ref->name) : NULL;
     char text[200];
     ref->policy = to;
     if (to == NULL)
@@ -120,7 +128,7 @@ static void link_switch(const struct relations *rel, struct policy *p, uint32_t 
                  to->name.at);
     else
         return;
-    say(rel, filter, ref->option, text);
+    say_with(rel, filter, ref->option, hint, text);
 }
 
 static void link_switches(const struct relations *rel, struct policy *p, uint32_t slot) {

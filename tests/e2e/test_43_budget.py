@@ -385,6 +385,7 @@ def check(gate):
     (budget(window="soon"), "expected never"),
     (budget(on_failure="local"), "on_failure"),
     (budget(when_spent="nowhere"), "unknown policy 'nowhere'"),
+    (budget(when_spent="mian"), "did you mean 'main'?"),
     (budget(when_spent="main"), "leads back to this one"),
     (budget("{top_k: {}}, {randomize: {epsilon: 1}}"), "put top_k behind it"),
     ("bodies: relay, " + budget(), "reads bodies"),

@@ -196,6 +196,7 @@ static const struct {
      "2:1: error: duplicate key 'listeners', first given in line 1", NULL},
     {"workers: 2", "wrokers: 2", "1:1: error: unknown option 'wrokers'", "did you mean 'workers'?"},
     {"name: rest, ", "", "3:5: error: missing option 'name' in listeners[0]", NULL},
+    {"logs/access.jsonl", "on", "8:15: error: log.access: 'on' is not", "a file's name, or"},
     {"name: rest", "name: open", "4:12: error: a second listener with the name 'open'", NULL},
     {"name: rest", "name: 'a b'", "3:12: error: a name has at most 64 letters", NULL},
     {"\"127.0.0.1:8080\"", "127.0.0.1",
