@@ -4,12 +4,13 @@
 
 #include "../proxy/base/require.h"
 
-#define TERMS_MAX   (1u << 20) /* reached with probability below 1 / TERMS_MAX! */
+#define TERMS_MAX   (1u << 14) /* reached with probability below 1 / TERMS_MAX! */
 #define STEPS_MAX   (1u << 13) /* of a geometric variable: exp(-8192) */
 #define STEPS_FIXED 8
 #define SPREAD_MAX  1024 /* scales from 0 to a sample: exp(-1024) */
 #define DIGIT_BITS  8
 #define NARROW_BITS (64 - DIGIT_BITS)
+#define WIDE_BITS   (128 - DIGIT_BITS)
 
 struct ratio ratio_reduce(struct ratio r) {
     uint64_t a = r.num, b = r.den;
@@ -32,31 +33,36 @@ bool distribution_valid(const struct distribution *d) {
 }
 
 /* n / d digit by digit against random digits of base 2^8: the first that differs decides, nearly
- * always the first, and no quotient is ever rounded. */
+ * always the first.  No quotient is ever made, nor rounded: whether the one drawn is the digit
+ * shows by multiplying it. */
 static bool bernoulli_narrow(struct bits *b, uint64_t n, uint64_t d) {
     while (n != 0) {
-        uint64_t digit = (n << DIGIT_BITS) / d, drawn = bits_take(b, DIGIT_BITS);
-        if (drawn != digit)
-            return drawn < digit;
-        n = (n << DIGIT_BITS) % d;
+        uint64_t least = bits_take(b, DIGIT_BITS) * d;
+        n <<= DIGIT_BITS;
+        if (least + d <= n)
+            return true;
+        if (least > n)
+            return false;
+        n -= least;
     }
     return false;
 }
 
-/* The same in base 2, which needs no division. */
 static bool bernoulli_wide(struct bits *b, wide n, wide d) {
     while (n != 0) {
-        n <<= 1;
-        bool bit = n >= d;
-        n -= bit ? d : 0;
-        if ((bits_take(b, 1) != 0) != bit)
-            return bit;
+        wide least = bits_take(b, DIGIT_BITS) * d;
+        n <<= DIGIT_BITS;
+        if (least + d <= n)
+            return true;
+        if (least > n)
+            return false;
+        n -= least;
     }
     return false;
 }
 
 bool draw_bernoulli(struct bits *b, wide n, wide d) {
-    require(d > 0 && n <= d && d >> 126 == 0);
+    require(d > 0 && n <= d && d >> WIDE_BITS == 0);
     if (n == d)
         return true;
     return d >> NARROW_BITS == 0 ? bernoulli_narrow(b, (uint64_t)n, (uint64_t)d)

@@ -39,7 +39,7 @@ bool distribution_valid(const struct distribution *);
 /* A sample; |x| is below 2^62. */
 int64_t distribution_draw(const struct distribution *, struct bits *);
 
-/* True with probability n / d; n <= d < 2^126, d > 0. */
+/* True with probability n / d; n <= d < 2^120, d > 0. */
 bool draw_bernoulli(struct bits *, wide n, wide d);
 
 /* True with probability exp(-n / d); d > 0, d < 2^106. */
