@@ -114,7 +114,7 @@ static void greet_back(struct talk *t, int argc, const struct bytes *argv) {
 
 /* The number of a line "*3\r" or "$5\r". */
 static uint64_t count_of(struct bytes line) {
-    uint64_t n;
+    uint64_t n = 0;
     assert_true(line.len > 2 && line.at[line.len - 1] == '\r');
     assert_true(bytes_to_u64(bytes_of(line.at + 1, line.len - 2), 1u << 20, &n));
     return n;

@@ -341,7 +341,7 @@ static const char *numbered_form; /* of the reply: %lld is the command's number 
 static unsigned swallowed;        /* so many commands are not answered */
 static void say_numbered(struct talk *t, int argc, const struct bytes *argv) {
     char text[128];
-    uint64_t number;
+    uint64_t number = 0;
     assert_int_equal(argc, 3);
     assert_true(bytes_to_u64(argv[2], (UINT64_C(1) << 53) - 1, &number) && number > 0);
     if (swallowed > 0) {
