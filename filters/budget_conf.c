@@ -248,6 +248,8 @@ void budget_explain(const void *at, struct buf *out) {
     buf_add_str(out, conf->sticky
                          ? "- an exact repeat gets the same answer and costs nothing, as long as "
                            "it is remembered; a changed bit is a new question\n"
+                           "- the first answer of another version of the model is withheld, and "
+                           "what was paid for it stays paid\n"
                          : "- repeats draw anew, and cost as much as the first\n");
     if (conf->spent.name.len > 0)
         buf_printf(out,

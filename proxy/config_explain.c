@@ -252,8 +252,11 @@ static bool is_noisy(const struct policy *p) {
 static void say_privacy(const struct view *v) {
     struct buf *out = v->out;
     if (!is_noisy(v->policy) || v->policy->observe) {
-        buf_add_str(out, "- there is no differential privacy in this policy: no noise is added and "
-                         "no privacy budget is kept\n");
+        buf_add_str(out, "- there is no differential privacy in this policy: no noise is added\n");
+        if (has_filter(v->policy, "budget"))
+            buf_add_str(out,
+                        "- its budget is charged all the same, in the store and the ledger, and "
+                        "what is spent so stays spent\n");
         return;
     }
     if (!has_filter(v->policy, "budget"))
@@ -277,9 +280,10 @@ static void say_limits(const struct view *v) {
         buf_add_str(out, "- relayed bodies are not looked at: scores, embeddings and undeclared "
                          "outputs all leave\n");
     say_privacy(v);
-    buf_add_str(out, "- a top class or label that leaves is exact: it still shows the gap between "
-                     "training and test accuracy, which label-only membership inference uses, and "
-                     "enough of them copy the model\n");
+    buf_add_str(
+        out, "- a top class or label that no filter draws is exact: it still shows the gap between "
+             "training and test accuracy, which label-only membership inference uses, and "
+             "enough of them copy the model\n");
     if (!has_filter(v->policy, "rate_limit"))
         buf_add_str(out, "- nothing limits how often this client may ask\n");
     if (v->key == NULL)

@@ -420,6 +420,10 @@ def test_observing_refuses_nothing(make_gate, model):
     got = [gate.infer(query(1, [float(i)] * 4)) for i in range(4)]
     assert {(status, tuple(a["outputs"][0]["data"])) for status, a in got} == {(200, (0.5, 0.25, 0.25))}
     assert gate.metric("filter_verdicts_total", filter="budget", verdict="would_deny") == 2
+    text = explain(gate)
+    assert "no differential privacy in this policy" in text and "charged all the same" in text
+    gate.reload(policy=budget(epsilon=2))
+    assert ask(gate, 50.0) == 403, "what was charged while observing stays charged"
 
 
 def test_policies_in_a_row_share_the_account(make_gate, model):
