@@ -79,8 +79,8 @@ struct filter_slot {
     const struct filter *filter;
     void *conf;
     struct hash128 draws; /* tells two ways apart to come by what it draws on, in every process */
-    uint32_t index;  /* unique in the snapshot */
-    uint32_t series; /* of its counters: stats.h; set by gate_prepare */
+    uint32_t index;       /* unique in the snapshot */
+    uint32_t series;      /* of its counters: stats.h; set by gate_prepare */
     struct place place;
 };
 
