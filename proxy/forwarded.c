@@ -15,8 +15,8 @@ static bool parse_node(struct bytes text, bool bare, struct ip *out) {
     rest = bytes_skip(rest, 1);
     host = bytes_cut(&rest, ']');
     bool closed = rest.at != NULL, six = memchr(host.at, ':', host.len) != NULL;
-    if (rest.len > 0 &&
-        (!bytes_starts(rest, ":") || !bytes_to_u64(bytes_skip(rest, 1), 65535, &port)))
+    if (closed && rest.len > 0 &&
+        (rest.at[0] != ':' || !bytes_to_u64(bytes_skip(rest, 1), 65535, &port)))
         return false;
     return closed && six && ip_parse(host, out);
 }
