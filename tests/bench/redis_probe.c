@@ -15,6 +15,7 @@
  * with `total`, sums up, and ends with microseconds of CPU for one command. */
 #include <inttypes.h>
 #include <netdb.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -190,6 +191,7 @@ static void print_total(void) {
 }
 
 int main(int argc, char **argv) {
+    signal(SIGPIPE, SIG_IGN); /* as in the gate: TLS writes to what the server has closed */
     read_arguments(argc, argv);
     struct config *config = &(struct config){.refs = 1, .arena = arena_new(4096)};
     if (!worker_open(&worker, NULL, 0, config))
