@@ -3,113 +3,10 @@
  * replies.  redis.h is played by a blocking connection. */
 #include "../../proxy/store_redis_budget.c"
 
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
 #include "../../proxy/accounts.h"
 #include "../../proxy/base/buf.h"
 #include "../../proxy/base/clock.h"
-
-/* ---- A server ---- */
-
-static struct {
-    char folder[64], path[96];
-    pid_t pid;
-    FILE *in, *out;
-} server;
-
-static bool connect_server(void) {
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
-    snprintf(a.sun_path, sizeof(a.sun_path), "%s", server.path);
-    for (int i = 0; i < 2000; i++) {
-        int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-        if (connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0) {
-            server.in = fdopen(fd, "r");
-            server.out = fdopen(dup(fd), "w");
-            return true;
-        }
-        close(fd);
-        if (waitpid(server.pid, NULL, WNOHANG) == server.pid)
-            return false;
-        usleep(5000);
-    }
-    return false;
-}
-
-static int start_server(void **unused) {
-    (void)unused;
-    snprintf(server.folder, sizeof(server.folder), "/tmp/test_redis_budget.XXXXXX");
-    assert_non_null(mkdtemp(server.folder));
-    snprintf(server.path, sizeof(server.path), "%s/socket", server.folder);
-    if ((server.pid = fork()) == 0) {
-        execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", server.path, "--save",
-               "", "--dir", server.folder, "--logfile", "/dev/null", (char *)NULL);
-        _exit(127);
-    }
-    connect_server();
-    return 0;
-}
-
-static int stop_server(void **unused) {
-    (void)unused;
-    if (server.in != NULL) {
-        fclose(server.in);
-        fclose(server.out);
-        kill(server.pid, SIGTERM);
-        waitpid(server.pid, NULL, 0);
-    }
-    unlink(server.path);
-    rmdir(server.folder);
-    return 0;
-}
-
-static struct redis_value values[REDIS_REPLY_ITEMS_MAX];
-static char error_text[512];
-
-static void read_value(struct redis_value *v) {
-    char line[512];
-    assert_non_null(fgets(line, sizeof(line), server.in));
-    *v = (struct redis_value){.type = line[0] == ':' ? REDIS_INTEGER : REDIS_TEXT,
-                              .integer = line[0] == ':' ? strtoll(line + 1, NULL, 10) : 0};
-    if (line[0] == '-' || line[0] == '+') {
-        snprintf(error_text, sizeof(error_text), "%s", line + 1);
-        v->text = bytes_str(error_text);
-    }
-}
-
-static enum redis_result server_call(int argc, const struct bytes *argv,
-                                     struct redis_reply *reply) {
-    fprintf(server.out, "*%d\r\n", argc);
-    for (int i = 0; i < argc; i++) {
-        fprintf(server.out, "$%zu\r\n", argv[i].len);
-        fwrite(argv[i].at, 1, argv[i].len, server.out);
-        fwrite("\r\n", 1, 2, server.out);
-    }
-    fflush(server.out);
-    int kind = fgetc(server.in);
-    ungetc(kind, server.in);
-    *reply = (struct redis_reply){.count = 1, .values = values};
-    if (kind == '*') {
-        char line[64];
-        assert_non_null(fgets(line, sizeof(line), server.in));
-        reply->array = true;
-        reply->count = (uint32_t)strtoul(line + 1, NULL, 10);
-    }
-    for (uint32_t i = 0; i < reply->count; i++)
-        read_value(&values[i]);
-    return kind == '-' ? REDIS_ERROR : REDIS_OK;
-}
-
-/* The greatest there is, of a reply. */
-#define GREATEST      INT64_C(9007199254740991)
-#define GREATEST_TEXT "9007199254740991"
+#include "redis_server.h"
 
 /* ---- redis.h ---- */
 
@@ -152,9 +49,9 @@ bool redis_send_numbered(struct redis *r, int argc, const struct bytes *argv, in
     wire.sent++;
     wire.done = done;
     wire.cookie = cookie;
-    if (server.in != NULL)
+    if (server.there)
         wire.result = server_call(argc, copy, &wire.reply);
-    if (server.in != NULL && wire.result == REDIS_OK) {
+    if (server.there && wire.result == REDIS_OK) {
         assert_int_equal(wire.reply.values[0].integer, GREATEST);
         wire.reply.values++;
         wire.reply.count--;
@@ -199,7 +96,7 @@ static struct store_answer spend(const char *name, const struct store_budget *b,
                                  const struct store_spending *what) {
     assert_int_equal(start(name, b, what), STORE_PENDING);
     if (wire.result == REDIS_ERROR)
-        fail_msg("%s", error_text);
+        fail_msg("%s", texts);
     answer_as(wire.result, &wire.reply);
     return got;
 }
@@ -211,7 +108,7 @@ static int fresh(void **unused) {
     memset(&wire, 0, sizeof(wire));
     answers = 0;
     redis_budgets_init(&budgets, (struct redis *)&wire);
-    if (server.in != NULL)
+    if (server.there)
         server_call(1, flush, &reply);
     /* A day ahead, so that no key expires in earnest. */
     now_us = clock_wall_us() + SECONDS(86400);
@@ -269,7 +166,7 @@ static void play(uint64_t window_us, bool marked) {
 
 static void test_as_in_memory(void **unused) {
     (void)unused;
-    if (server.in == NULL)
+    if (!server.there)
         skip();
     play(0, false);
     fresh(NULL);
@@ -283,7 +180,7 @@ static void test_as_in_memory(void **unused) {
 static void test_a_clock_put_back_gives_nothing_back(void **unused) {
     const struct store_budget b = {.limit = {10}, .window_us = SECONDS(8)};
     (void)unused;
-    if (server.in == NULL)
+    if (!server.there)
         skip();
     assert_true(spend("k", &b, &(struct store_spending){.cost = {6}, .items = 1}).admitted);
     now_us -= SECONDS(3600);
@@ -296,7 +193,7 @@ static void test_marks_are_bounded(void **unused) {
     const struct store_budget b = {.limit = {STORE_AMOUNT_MAX - 1}};
     uint64_t charged = 0;
     (void)unused;
-    if (server.in == NULL)
+    if (!server.there)
         skip();
     for (int round = 0; round < 12; round++) {
         for (uint64_t i = 0; i < STORE_ITEMS_MAX; i++)
