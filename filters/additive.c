@@ -100,11 +100,24 @@ static void pool_add(struct pool *pool, const struct filter_call *call,
         pool->samples[pool->count++] = distribution_draw(from, call->random->fresh);
 }
 
-void additive_refill(const struct filter_call *call, const struct distribution *from,
-                     uint64_t taken) {
-    struct pool *pool = taken > 0 ? pool_of(call, from) : NULL;
+void additive_close(struct filter_call *call) {
+    const struct additive_state *state = call->state;
+    struct pool *pool = state->taken > 0 ? pool_of(call, &state->from) : NULL;
     if (pool != NULL)
-        pool_add(pool, call, from, taken + POOL_STEP);
+        pool_add(pool, call, &state->from, state->taken + POOL_STEP);
+}
+
+struct verdict additive_answer(struct filter_call *call, struct predictions *p, unsigned kinds,
+                               additive_change_fn *change) {
+    for (uint32_t i = 0; i < p->count; i++) {
+        struct output *o = &p->outputs[i];
+        if ((kinds >> o->kind & 1) == 0 || o->dropped || o->rows == 0 || o->cols == 0)
+            continue;
+        struct verdict v = change(call, p, o);
+        if (v.kind != VERDICT_PASS)
+            return v;
+    }
+    return verdict_pass();
 }
 
 /* ---- Noise ---- */

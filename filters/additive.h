@@ -103,8 +103,21 @@ void additive_end(struct additive *);
 MUST bool additive_row(struct additive *, const struct output *o, uint32_t row, int64_t *units,
                        uint32_t cols, struct bytes who);
 
-/* After the reply: makes up for `taken` samples. */
-void additive_refill(const struct filter_call *, const struct distribution *, uint64_t taken);
+/* What such a filter keeps of a query: its state. */
+struct additive_state {
+    struct distribution from; /* of the last output */
+    uint64_t taken;           /* samples of it, from the pool */
+};
+
+/* For on_answer: change is given each output of these kinds (bits 1 << OUT_...) that is released
+ * and has numbers. */
+typedef struct verdict additive_change_fn(struct filter_call *, const struct predictions *,
+                                          struct output *);
+struct verdict additive_answer(struct filter_call *, struct predictions *, unsigned kinds,
+                               additive_change_fn *change);
+
+/* For on_close, after the reply: makes up for the samples that were taken. */
+void additive_close(struct filter_call *);
 
 /* The row's numbers in grid units.  False: one is not finite or too large. */
 MUST bool additive_units(const double *values, uint32_t cols, uint64_t grid, int64_t *units);

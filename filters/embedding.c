@@ -26,11 +26,6 @@ struct conf {
     int rotate;
 };
 
-struct state {
-    struct distribution from;
-    uint64_t taken; /* samples from the pool */
-};
-
 static const struct option options[] = {
     {.name = "dims",
      .type = OPTION_COUNT,
@@ -237,7 +232,7 @@ static struct verdict add_noise(struct filter_call *call, const struct predictio
                                 struct work *w, struct output *o) {
     const struct conf *conf = call->conf;
     struct sensitivity s = sensitivity_of(conf, o->cols);
-    struct state *state = call->state;
+    struct additive_state *state = call->state;
     struct additive a;
     if (!additive_distribution(&conf->noise, &s, &state->from))
         return verdict_fault("too many dimensions for noise on so fine a grid");
@@ -278,20 +273,7 @@ static struct verdict on_query(struct filter_call *call) {
 }
 
 static struct verdict on_answer(struct filter_call *call, struct predictions *p) {
-    for (uint32_t i = 0; i < p->count; i++) {
-        struct output *o = &p->outputs[i];
-        if (o->kind != OUT_EMBEDDING || o->dropped || o->rows == 0 || o->cols == 0)
-            continue;
-        struct verdict v = change(call, p, o);
-        if (v.kind != VERDICT_PASS)
-            return v;
-    }
-    return verdict_pass();
-}
-
-static void on_close(struct filter_call *call) {
-    const struct state *state = call->state;
-    additive_refill(call, &state->from, state->taken);
+    return additive_answer(call, p, 1u << OUT_EMBEDDING, change);
 }
 
 static bool privacy(const void *at, struct privacy *out) {
@@ -334,11 +316,11 @@ const struct filter filter_embedding = {
     .needs = NEEDS_QUERY | NEEDS_ANSWER,
     .options = options,
     .conf_size = sizeof(struct conf),
-    .state_size = sizeof(struct state),
+    .state_size = sizeof(struct additive_state),
     .check = check,
     .privacy = privacy,
     .explain = explain,
     .on_query = on_query,
     .on_answer = on_answer,
-    .on_close = on_close,
+    .on_close = additive_close,
 };

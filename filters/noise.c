@@ -10,6 +10,8 @@
 #include "../proxy/base/require.h"
 #include "additive.h"
 
+#define KINDS (1u << OUT_SCORES | 1u << OUT_LOGITS) /* of output that get noise */
+
 enum after { AFTER_NONE, AFTER_CLIP, AFTER_SIMPLEX };
 static const char *const after_words[] = {"none", "clip", "simplex", NULL};
 
@@ -22,11 +24,6 @@ struct conf {
     struct range range;
     int after;
     bool keep_top1;
-};
-
-struct state {
-    struct distribution from;
-    uint64_t taken; /* samples from the pool */
 };
 
 static const struct option range_options[] = {
@@ -283,7 +280,7 @@ static struct verdict add_noise(struct filter_call *call, const struct predictio
                                 struct output *o) {
     const struct conf *conf = call->conf;
     struct sensitivity s = sensitivity_of(conf, o->cols);
-    struct state *state = call->state;
+    struct additive_state *state = call->state;
     struct additive a;
     if (conf->noise.epsilon > 0 && o->classes != NULL)
         return verdict_fault("a ranking shows exactly which classes are in it");
@@ -313,27 +310,13 @@ static struct verdict on_query(struct filter_call *call) {
 }
 
 static struct verdict on_answer(struct filter_call *call, struct predictions *p) {
-    for (uint32_t i = 0; i < p->count; i++) {
-        struct output *o = &p->outputs[i];
-        bool concerned = o->kind == OUT_SCORES || o->kind == OUT_LOGITS;
-        if (!concerned || o->dropped || o->rows == 0 || o->cols == 0)
-            continue;
-        struct verdict v = add_noise(call, p, o);
-        if (v.kind != VERDICT_PASS)
-            return v;
-    }
-    return verdict_pass();
-}
-
-static void on_close(struct filter_call *call) {
-    const struct state *state = call->state;
-    additive_refill(call, &state->from, state->taken);
+    return additive_answer(call, p, KINDS, add_noise);
 }
 
 static bool privacy(const void *at, struct privacy *out) {
     const struct conf *conf = at;
     struct bounds b = bounds_of(conf);
-    out->covers = 1u << OUT_SCORES | 1u << OUT_LOGITS;
+    out->covers = KINDS;
     out->sensitivity = has_range(conf) ? "the width of the range, in every column"
                                        : "L1 2: two distributions that share no class";
     return additive_privacy(&conf->noise, (double)(b.high - b.low) * (has_range(conf) ? 1 : 2),
@@ -376,12 +359,12 @@ const struct filter filter_noise = {
     .needs = NEEDS_QUERY | NEEDS_ANSWER,
     .options = options,
     .conf_size = sizeof(struct conf),
-    .state_size = sizeof(struct state),
+    .state_size = sizeof(struct additive_state),
     .check = check,
     .privacy = privacy,
     .fits = fits,
     .explain = explain,
     .on_query = on_query,
     .on_answer = on_answer,
-    .on_close = on_close,
+    .on_close = additive_close,
 };

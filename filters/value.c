@@ -17,11 +17,6 @@ struct conf {
     int after;
 };
 
-struct state {
-    struct distribution from;
-    uint64_t taken; /* samples from the pool */
-};
-
 static const struct option range_options[] = {
     {.name = "low",
      .type = OPTION_REAL,
@@ -126,7 +121,7 @@ static struct verdict change(struct filter_call *call, const struct predictions 
                              struct output *o) {
     const struct conf *conf = call->conf;
     struct sensitivity s = sensitivity_of(conf, o->cols);
-    struct state *state = call->state;
+    struct additive_state *state = call->state;
     struct additive a;
     int64_t *units = arena_new_array(call->arena, int64_t, o->cols);
     if (o->classes != NULL)
@@ -151,20 +146,7 @@ static struct verdict on_query(struct filter_call *call) {
 }
 
 static struct verdict on_answer(struct filter_call *call, struct predictions *p) {
-    for (uint32_t i = 0; i < p->count; i++) {
-        struct output *o = &p->outputs[i];
-        if (o->kind != OUT_VALUE || o->dropped || o->rows == 0 || o->cols == 0)
-            continue;
-        struct verdict v = change(call, p, o);
-        if (v.kind != VERDICT_PASS)
-            return v;
-    }
-    return verdict_pass();
-}
-
-static void on_close(struct filter_call *call) {
-    const struct state *state = call->state;
-    additive_refill(call, &state->from, state->taken);
+    return additive_answer(call, p, 1u << OUT_VALUE, change);
 }
 
 static bool privacy(const void *at, struct privacy *out) {
@@ -198,11 +180,11 @@ const struct filter filter_value = {
     .needs = NEEDS_QUERY | NEEDS_ANSWER,
     .options = options,
     .conf_size = sizeof(struct conf),
-    .state_size = sizeof(struct state),
+    .state_size = sizeof(struct additive_state),
     .check = check,
     .privacy = privacy,
     .explain = explain,
     .on_query = on_query,
     .on_answer = on_answer,
-    .on_close = on_close,
+    .on_close = additive_close,
 };

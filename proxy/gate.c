@@ -90,12 +90,12 @@ bool gate_prepare(struct config *c) {
     }
     if (c->store.tls && ok)
         ok = (c->store.context = store_context(&c->store.tls_files, error, sizeof(error))) != NULL;
-    for (uint32_t i = 0; i < c->policy_count; i++)
-        for (uint32_t k = 0; k < c->policies[i].slot_count; k++) {
-            struct filter_slot *slot = &c->policies[i].slots[k];
-            slot->series = stats_filter_series(c->policies[i].name, slot->filter->name);
-            c->policies[i].reads_inputs = reads_inputs(&c->policies[i], SWITCHES_MAX);
-        }
+    for (uint32_t i = 0; i < c->policy_count; i++) {
+        struct policy *p = &c->policies[i];
+        p->reads_inputs = reads_inputs(p, SWITCHES_MAX);
+        for (uint32_t k = 0; k < p->slot_count; k++)
+            p->slots[k].series = stats_filter_series(p->name, p->slots[k].filter->name);
+    }
     if (!ok)
         log_line(LOG_ERROR, "%s", error);
     return ok;

@@ -709,7 +709,7 @@ static void pools_are_filled_after_the_reply(void **unused) {
     bench_input(&b, "x", inputs, 1, 4);
     struct output o = bench_output(OUT_SCORES, DTYPE_FP64, 1, 1000, scores, b.arena);
     assert_int_equal(answer(&b, &o).kind, VERDICT_PASS);
-    on_close(&b.call);
+    additive_close(&b.call);
     struct pool *pool = b.pools.at[0];
     assert_non_null(pool);
     uint32_t held_now = pool->count;
@@ -721,7 +721,7 @@ static void pools_are_filled_after_the_reply(void **unused) {
     assert_int_equal(pool->count, held_now - 1000);
     assert_memory_not_equal(again.values, o.values, 1000 * sizeof(double));
     for (int i = 0; i < 100; i++)
-        on_close(&b.call);
+        additive_close(&b.call);
     assert_int_equal(pool->count, POOL_SAMPLES);
     bench_close(&b);
 }
